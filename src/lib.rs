@@ -1,0 +1,1 @@
+//! causerie: a self-hosted conversations service that speaks gRPC.
