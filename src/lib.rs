@@ -1,1 +1,4 @@
-//! causerie: a self-hosted conversations service that speaks gRPC.
+//! causerie.
+pub mod domain;
+pub mod engine;
+pub mod proto;

@@ -1,0 +1,156 @@
+//! A turn's events: what every reader of the turn sees, in the same order.
+
+use std::sync::Arc;
+
+use super::{
+    entry::{Chunk, Entry},
+    failure::Failure,
+    ids::{ConversationId, EntryId, Time},
+    turn::Turn,
+};
+
+/// One event of a turn's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// 1, 2, 3 … within the turn.
+    pub sequence: u64,
+    /// The first sequence that it stands for, if it was merged from several deltas; otherwise `sequence`.
+    pub first_sequence: u64,
+    /// When it happened.
+    pub created_at: Time,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened. Tool runs, handoffs, retries and switches join when the service does them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// The turn was accepted.
+    ResponseStarted {
+        /// The id that the new version will have; `None` for a turn that is not stored.
+        conversation_id: Option<ConversationId>,
+        /// The version that it runs on.
+        parent_id: Option<ConversationId>,
+        /// Its inputs.
+        inputs: Arc<[Arc<Entry>]>,
+    },
+    /// A piece of a message.
+    MessageOutputDelta {
+        /// The message.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// The chunk's place in the message.
+        content_index: u32,
+        /// Who wrote it.
+        author: Arc<Author>,
+        /// The piece: text and thinking go on in one chunk while the index stays, other chunks come whole.
+        chunk: Chunk,
+    },
+    /// A piece of a function call.
+    FunctionCallDelta {
+        /// The call's entry.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// What is called, and under which id.
+        call: Arc<CallHead>,
+        /// Who asks.
+        author: Arc<Author>,
+        /// A piece of the JSON text.
+        arguments: String,
+    },
+    /// An entry is finished.
+    EntryDone {
+        /// The entry.
+        entry: Arc<Entry>,
+    },
+    /// The turn ended and, if it is stored, is on disk.
+    ResponseDone {
+        /// The whole turn.
+        turn: Arc<Turn>,
+    },
+    /// The turn failed, or was cancelled before output began.
+    ResponseError {
+        /// Why.
+        failure: Arc<Failure>,
+    },
+}
+
+/// Who wrote an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The model.
+    pub model: String,
+    /// The agent, if one leads.
+    pub agent_id: Option<String>,
+}
+
+/// What a function call asks for, without its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallHead {
+    /// To be answered with this id.
+    pub tool_call_id: String,
+    /// The function.
+    pub name: String,
+}
+
+impl EventKind {
+    /// Whether it is a piece of an output: what the LIFECYCLE view leaves out.
+    pub fn is_delta(&self) -> bool {
+        matches!(self, EventKind::MessageOutputDelta { .. } | EventKind::FunctionCallDelta { .. })
+    }
+
+    /// Whether it is the last event of a turn.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, EventKind::ResponseDone { .. } | EventKind::ResponseError { .. })
+    }
+}
+
+impl Event {
+    /// Takes the next event of the log into this one, if both are pieces of one chunk or of one call. The merged event stands
+    /// for both sequences. False: `next` is something else and nothing was changed.
+    pub fn merge(&mut self, next: &Event) -> bool {
+        let merged = match (&mut self.kind, &next.kind) {
+            (
+                EventKind::MessageOutputDelta { entry_id, content_index, chunk, .. },
+                EventKind::MessageOutputDelta { entry_id: id, content_index: index, chunk: piece, .. },
+            ) => entry_id == id && content_index == index && merge_chunk(chunk, piece),
+            (
+                EventKind::FunctionCallDelta { entry_id, arguments, .. },
+                EventKind::FunctionCallDelta { entry_id: id, arguments: piece, .. },
+            ) if entry_id == id => {
+                arguments.push_str(piece);
+                true
+            }
+            _ => false,
+        };
+        if merged {
+            self.sequence = next.sequence;
+            self.created_at = next.created_at;
+        }
+        merged
+    }
+}
+
+/// Takes a piece into the chunk that it goes on with. False: it can't go on, it is another chunk.
+pub fn merge_chunk(chunk: &mut Chunk, piece: &Chunk) -> bool {
+    match (chunk, piece) {
+        (Chunk::Text(text), Chunk::Text(piece)) => {
+            text.push_str(piece);
+            true
+        }
+        (Chunk::Thinking(thinking), Chunk::Thinking(piece)) => {
+            for part in &piece.content {
+                let goes_on = thinking.content.last_mut().is_some_and(|last| merge_chunk(last, part));
+                if !goes_on {
+                    thinking.content.push(part.clone());
+                }
+            }
+            thinking.signature.push_str(&piece.signature);
+            thinking.closed = piece.closed;
+            true
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,20 @@
+//! What the product is about, and nothing else: ids, entries, settings, turns, events, failures.
+//!
+//! Pure values and functions. No tonic, prost, sled or reqwest, no clock, no I/O: ids and times come in from outside.
+
+pub mod entry;
+pub mod event;
+pub mod failure;
+pub mod fold;
+pub mod ids;
+pub mod settings;
+pub mod turn;
+pub mod version;
+
+pub use entry::{Body, Chunk, Entry, EntryDraft};
+pub use event::{Event, EventKind};
+pub use failure::{Failure, Reason, Violation};
+pub use ids::{ConversationId, EntryId, Time, TurnId};
+pub use settings::Settings;
+pub use turn::{FinishReason, Turn, TurnState, Usage};
+pub use version::Version;

@@ -1,0 +1,99 @@
+//! A turn: one run of the model over a version.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    entry::Entry,
+    failure::Failure,
+    ids::{ConversationId, Time, TurnId},
+};
+
+/// One run of the model over a version, as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// Its id.
+    pub id: TurnId,
+    /// Where it stands.
+    pub state: TurnState,
+    /// Why the model stopped, if it did.
+    pub finish_reason: Option<FinishReason>,
+    /// The version that it made, if it did.
+    pub conversation_id: Option<ConversationId>,
+    /// The version that it ran on; `None` for Start.
+    pub parent_id: Option<ConversationId>,
+    /// The model that was asked; empty if none was.
+    pub model: String,
+    /// The agent that led it.
+    pub agent_id: Option<String>,
+    /// What came out.
+    pub outputs: Vec<Arc<Entry>>,
+    /// What it used.
+    pub usage: Usage,
+    /// Why it failed, was cancelled or is incomplete.
+    pub error: Option<Failure>,
+    /// When it was accepted.
+    pub created_at: Time,
+    /// When it ended.
+    pub completed_at: Option<Time>,
+    /// The sequence of its newest event.
+    pub last_sequence: u64,
+    /// The caller's request id.
+    pub request_id: Option<String>,
+}
+
+/// Where a turn stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TurnState {
+    /// Waits for its place.
+    Queued = 1,
+    /// The model is at work.
+    Running = 2,
+    /// Ended: functions are to be run.
+    RequiresAction = 3,
+    /// Ended well.
+    Completed = 4,
+    /// Ended: cut off after output began; a version was made.
+    Incomplete = 5,
+    /// Ended without a version.
+    Failed = 6,
+    /// Cancelled before output began.
+    Cancelled = 7,
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FinishReason {
+    /// It was done.
+    Stop = 1,
+    /// max_tokens was reached.
+    Length = 2,
+    /// It asks for functions.
+    ToolCalls = 3,
+    /// The provider's filter stopped it.
+    ContentFilter = 4,
+    /// The context window was full.
+    ModelLength = 5,
+    /// The provider failed in the middle.
+    Error = 6,
+}
+
+/// What a turn used, as the provider counts. All are tokens but the calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Read.
+    pub prompt_tokens: u64,
+    /// Written.
+    pub completion_tokens: u64,
+    /// Both, and connectors.
+    pub total_tokens: u64,
+    /// Part of the prompt that was cached.
+    pub cached_tokens: u64,
+    /// Part of the completion spent on thinking.
+    pub reasoning_tokens: u64,
+    /// Fed to the model by the provider's tools.
+    pub connector_tokens: u64,
+    /// Calls of the provider's tools.
+    pub connector_calls: BTreeMap<String, u64>,
+}

@@ -1,0 +1,74 @@
+//! What the engine is asked: a turn, decoded and checked, whoever asked for it.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    ConversationId, EntryDraft, EntryId,
+    settings::{CompletionArgs, Tool},
+};
+
+/// A turn to run. Its fields are checked; whether they fit the history is the engine's to find out.
+#[derive(Debug, Clone)]
+pub struct TurnRequest {
+    /// What it runs on.
+    pub base: Base,
+    /// What is put in.
+    pub inputs: Vec<EntryDraft>,
+    /// What changes from here on.
+    pub overrides: Overrides,
+    /// Keep it.
+    pub store: bool,
+    /// Don't ask the model.
+    pub skip_completion: bool,
+    /// Makes it repeatable.
+    pub request: Option<RequestKey>,
+}
+
+/// What a turn runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: a new tree.
+    Start,
+    /// A version.
+    Append {
+        /// The version.
+        conversation_id: ConversationId,
+        /// Only if it has no successors.
+        require_head: bool,
+    },
+    /// A part of a version's history.
+    Restart {
+        /// The version.
+        conversation_id: ConversationId,
+        /// Up to this entry of it.
+        from_entry_id: EntryId,
+        /// The entry is kept.
+        keep_entry: bool,
+    },
+}
+
+/// What changes with this turn and from there on; `None` keeps what the version has.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Another model.
+    pub model: Option<String>,
+    /// Another agent.
+    pub agent_id: Option<String>,
+    /// Other instructions; empty removes them.
+    pub instructions: Option<String>,
+    /// Other tools; empty removes them.
+    pub tools: Option<Vec<Tool>>,
+    /// Other arguments, in place of all.
+    pub completion_args: Option<CompletionArgs>,
+    /// Metadata; only Start has any.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// A caller's request id (AIP-155), with what tells a repeated request from another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// 1 to 128 visible ASCII characters.
+    pub id: String,
+    /// A hash of the request without its id.
+    pub fingerprint: [u8; 16],
+}

@@ -1,0 +1,7 @@
+//! The generated types of `proto/causerie/v1`, and their descriptor set. Only `grpc` and `cli` may use them.
+#![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the documentation is in the .proto files")]
+
+tonic::include_proto!("causerie.v1");
+
+/// The encoded `FileDescriptorSet` of the contract, comments and options included.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/causerie.v1.bin"));
