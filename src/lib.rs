@@ -1,5 +1,6 @@
 //! causerie.
 pub mod domain;
 pub mod engine;
+pub mod grpc;
 pub mod offline;
 pub mod proto;
