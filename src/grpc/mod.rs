@@ -3,6 +3,7 @@
 //! `serve` runs a server from a bound listener to its drained end; `listener` makes connections, `layers` stand around
 //! every call, `health` and `reflection` are the standard services.
 
+pub mod health;
 pub mod layers;
 
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends; with the reason it names an error for good (AIP-193).
