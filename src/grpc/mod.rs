@@ -7,6 +7,7 @@ pub mod health;
 pub mod layers;
 pub mod listener;
 pub mod reflection;
+pub mod serve;
 
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends; with the reason it names an error for good (AIP-193).
 pub const DOMAIN: &str = "causerie";
