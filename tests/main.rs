@@ -5,3 +5,4 @@ mod offline_strictness;
 mod offline_wire;
 mod scripted_provider;
 mod support;
+mod transport;

@@ -1,0 +1,15 @@
+//! The transport edge, held to what callers, proxies and operators see of it.
+
+mod caller;
+mod scripted;
+mod server;
+
+mod connections;
+mod deadlines;
+mod health;
+mod limits;
+mod log;
+mod panics;
+mod reasons;
+mod reflection;
+mod shutdown;
