@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`request_id`] | the id, the span and the one log line of the call, whatever becomes of it |
 //! | [`reason`] | `ErrorInfo` and `RequestInfo` in every status, and canonical codes where tonic's differ |
-//! | [`panic`] | INTERNAL instead of a reset stream |
+//! | [`mod@panic`] | INTERNAL instead of a reset stream |
 //! | [`in_flight`] | a limit on calls whose answers are not fully sent |
 //! | [`deadline`] | DEADLINE_EXCEEDED, for running streams too |
 //!
 //! The id is outermost, not the panic, because a panic too wants its log line and its `RequestInfo`; what stands outside of
-//! [`panic`] runs no code of any handler. The layers know http, bodies and statuses, and nothing of what the services do.
+//! [`mod@panic`] runs no code of any handler. The layers know http, bodies and statuses, and nothing of what the services do.
 
 pub mod deadline;
 mod finish;
