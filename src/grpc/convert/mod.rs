@@ -1,0 +1,25 @@
+//! Both ways between the generated types of `causerie.v1` and the domain, one file a noun.
+//!
+//! In (`read`): a message is taken apart completely and comes out as a checked domain value, or as one failure that lists
+//! every field that breaks a rule. Nothing a client can send panics here. Out (`write`): infallible.
+//!
+//! Two kinds of readers exist. Requests are held to every limit of the contract. Imports bring back what a store gave out,
+//! and what models wrote keeps to no limits: their entries must only have the right shape.
+
+pub mod chunk;
+pub mod completion;
+pub mod entry;
+mod fingerprint;
+mod inputs;
+mod json;
+pub mod list;
+pub mod lookup;
+mod number;
+pub mod path;
+pub mod request;
+mod response_format;
+mod rules;
+mod schema;
+pub mod time;
+pub mod tool;
+pub mod violations;

@@ -1,0 +1,347 @@
+//! The requests that run a turn.
+
+use std::collections::BTreeMap;
+
+use super::{
+    completion, fingerprint,
+    fingerprint::Method,
+    inputs::{self, End},
+    path::Path,
+    rules, tool,
+    violations::{self, Rules, Violations},
+};
+use crate::{
+    domain::{
+        EntryDraft, Failure, TurnId,
+        settings::{CompletionArgs, Tool, ToolChoice},
+    },
+    engine::request::{Base, Overrides, RequestKey, TurnRequest},
+    proto::{self, restart_request::Boundary, stream_events_request::Request},
+};
+
+/// What StreamEvents is asked.
+#[derive(Debug, Clone)]
+pub struct StreamEvents {
+    /// What to run or to watch.
+    pub watched: Watched,
+    /// Which events.
+    pub view: View,
+}
+
+/// What a stream shows.
+#[derive(Debug, Clone)]
+pub enum Watched {
+    /// A new turn.
+    Run(Box<TurnRequest>),
+    /// A turn that exists.
+    Resume {
+        /// The turn.
+        turn_id: TurnId,
+        /// Go on after this sequence.
+        after_sequence: u64,
+    },
+}
+
+/// Which events a reader gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// All of them.
+    Full,
+    /// All but the deltas.
+    Lifecycle,
+}
+
+/// Start. Fields are told with `prefix` before them: `""`, or `"start"` within StreamEvents.
+pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnRequest, Failure> {
+    let request_id = std::mem::take(&mut request.request_id);
+    let fingerprint = fingerprint_of(&request_id, Method::Start, &request);
+    let proto::StartRequest {
+        model,
+        agent_id,
+        input,
+        inputs,
+        instructions,
+        tools,
+        completion_args,
+        metadata,
+        store,
+        skip_completion,
+        request_id: _,
+    } = request;
+    violations::read(Rules::All, |violations| {
+        let at = Path::root(prefix);
+        check_lead(&at, &model, &agent_id, violations);
+        rules::metadata(&at, &metadata, violations);
+        let end = if skip_completion { End::Any } else { End::Answerable };
+        let inputs = inputs::read(&at, input, inputs, end, violations);
+        let known = read_known_names(&tools, false, agent_id.is_empty());
+        let overrides = Overrides {
+            model: read_model(&at, model, violations),
+            agent_id: read_agent(&at, agent_id, violations),
+            instructions: read_instructions(&at, rules::given(instructions), violations),
+            tools: read_tools(&at, tools, false, violations),
+            completion_args: read_args(&at, completion_args, known.as_deref(), violations),
+            metadata: (!metadata.is_empty()).then_some(metadata),
+        };
+        let turn = Run { store, skip_completion, request_id, fingerprint };
+        turn.read(&at, Base::Start, inputs, overrides, violations)
+    })
+}
+
+/// Append. `prefix` as in [`start`].
+pub fn append(prefix: &str, mut request: proto::AppendRequest) -> Result<TurnRequest, Failure> {
+    let request_id = std::mem::take(&mut request.request_id);
+    let fingerprint = fingerprint_of(&request_id, Method::Append, &request);
+    let proto::AppendRequest {
+        conversation_id,
+        input,
+        inputs,
+        model,
+        agent_id,
+        instructions,
+        tools,
+        clear_tools,
+        completion_args,
+        store,
+        skip_completion,
+        request_id: _,
+        require_head,
+    } = request;
+    let changes = Changes { model, agent_id, instructions, tools, clear_tools, completion_args };
+    violations::read(Rules::All, |violations| {
+        let at = Path::root(prefix);
+        let base = rules::conversation_id(&at.field("conversation_id"), &conversation_id, violations);
+        let base = base.map(|conversation_id| Base::Append { conversation_id, require_head });
+        let inputs = inputs::read(&at, input, inputs, End::Any, violations);
+        let overrides = changes.read(&at, violations);
+        let turn = Run { store, skip_completion, request_id, fingerprint };
+        turn.read(&at, base, inputs, overrides, violations)
+    })
+}
+
+/// Restart. `prefix` as in [`start`].
+pub fn restart(prefix: &str, mut request: proto::RestartRequest) -> Result<TurnRequest, Failure> {
+    let request_id = std::mem::take(&mut request.request_id);
+    let fingerprint = fingerprint_of(&request_id, Method::Restart, &request);
+    let proto::RestartRequest {
+        conversation_id,
+        from_entry_id,
+        boundary,
+        input,
+        inputs,
+        model,
+        agent_id,
+        instructions,
+        tools,
+        clear_tools,
+        completion_args,
+        store,
+        skip_completion,
+        request_id: _,
+    } = request;
+    let changes = Changes { model, agent_id, instructions, tools, clear_tools, completion_args };
+    violations::read(Rules::All, |violations| {
+        let at = Path::root(prefix);
+        let base = read_restart(&at, &conversation_id, &from_entry_id, boundary, violations);
+        let inputs = inputs::read(&at, input, inputs, End::Any, violations);
+        let overrides = changes.read(&at, violations);
+        let turn = Run { store, skip_completion, request_id, fingerprint };
+        turn.read(&at, base, inputs, overrides, violations)
+    })
+}
+
+/// StreamEvents. The turns that it runs are the same as those of the unary methods, their fingerprints too.
+pub fn stream_events(request: proto::StreamEventsRequest) -> Result<StreamEvents, Failure> {
+    let proto::StreamEventsRequest { view, request } = request;
+    let view = violations::read(Rules::All, |violations| read_view(view, violations));
+    let watched = match request {
+        Some(Request::Start(request)) => start("start", request).map(run),
+        Some(Request::Append(request)) => append("append", request).map(run),
+        Some(Request::Restart(request)) => restart("restart", request).map(run),
+        Some(Request::Resume(request)) => resume(request),
+        None => Err(Failure::invalid_field("request", "must be exactly one of start, append, restart and resume")),
+    };
+    match (watched, view) {
+        (Ok(watched), Ok(view)) => Ok(StreamEvents { watched, view }),
+        (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => Err(failure),
+        (Err(mut failure), Err(of_view)) => {
+            failure.violations.extend(of_view.violations);
+            Err(Failure { metadata: failure.metadata, ..Failure::invalid(failure.violations) })
+        }
+    }
+}
+
+fn run(turn: TurnRequest) -> Watched {
+    Watched::Run(Box::new(turn))
+}
+
+/// What stays the same whatever a turn runs on.
+struct Run {
+    store: Option<bool>,
+    skip_completion: bool,
+    request_id: String,
+    fingerprint: Option<[u8; 16]>,
+}
+
+impl Run {
+    fn read(
+        self,
+        at: &Path<'_>,
+        base: impl Into<Option<Base>>,
+        inputs: Vec<EntryDraft>,
+        overrides: Overrides,
+        violations: &mut Violations,
+    ) -> Option<TurnRequest> {
+        let Run { store, skip_completion, request_id: id, fingerprint } = self;
+        let store = store.unwrap_or(true);
+        if !store && skip_completion {
+            let at = at.field("skip_completion");
+            violations.add(&at, format_args!("with `store: false` does nothing at all: leave out one of them"));
+        }
+        if !id.is_empty() {
+            rules::request_id(&at.field("request_id"), &id, violations);
+        }
+        let request = fingerprint.map(|fingerprint| RequestKey { id, fingerprint });
+        Some(TurnRequest { base: base.into()?, inputs, overrides, store, skip_completion, request })
+    }
+}
+
+/// What Append and Restart may change.
+struct Changes {
+    model: String,
+    agent_id: String,
+    instructions: Option<String>,
+    tools: Vec<proto::Tool>,
+    clear_tools: bool,
+    completion_args: Option<proto::CompletionArgs>,
+}
+
+impl Changes {
+    fn read(self, at: &Path<'_>, violations: &mut Violations) -> Overrides {
+        let Changes { model, agent_id, instructions, tools, clear_tools, completion_args } = self;
+        let known = read_known_names(&tools, clear_tools, false);
+        Overrides {
+            model: read_model(at, model, violations),
+            agent_id: read_agent(at, agent_id, violations),
+            instructions: read_instructions(at, instructions, violations),
+            tools: read_tools(at, tools, clear_tools, violations),
+            completion_args: read_args(at, completion_args, known.as_deref(), violations),
+            metadata: None::<BTreeMap<String, String>>,
+        }
+    }
+}
+
+fn fingerprint_of(request_id: &str, method: Method, request: &impl prost::Message) -> Option<[u8; 16]> {
+    (!request_id.is_empty()).then(|| fingerprint::of(method, request))
+}
+
+/// Exactly one of model and agent leads a new conversation.
+fn check_lead(at: &Path<'_>, model: &str, agent_id: &str, violations: &mut Violations) {
+    match (model.is_empty(), agent_id.is_empty()) {
+        (true, true) => {
+            violations.add(&at.field("model"), format_args!("is required: name a model, or give `agent_id`"))
+        }
+        (false, false) => {
+            violations.add(
+                &at.field("agent_id"),
+                format_args!("must be left out when `model` is given: an agent has its own"),
+            );
+        }
+        (true, false) | (false, true) => {}
+    }
+}
+
+fn read_restart(
+    at: &Path<'_>,
+    conversation_id: &str,
+    from_entry_id: &str,
+    boundary: i32,
+    violations: &mut Violations,
+) -> Option<Base> {
+    let conversation_id = rules::conversation_id(&at.field("conversation_id"), conversation_id, violations);
+    let from_entry_id = rules::entry_id(&at.field("from_entry_id"), from_entry_id, violations);
+    let keep_entry = match Boundary::try_from(boundary) {
+        Ok(Boundary::Unspecified | Boundary::AfterEntry) => Some(true),
+        Ok(Boundary::BeforeEntry) => Some(false),
+        Err(_) => {
+            rules::unknown_number(&at.field("boundary"), boundary, violations);
+            None
+        }
+    };
+    Some(Base::Restart { conversation_id: conversation_id?, from_entry_id: from_entry_id?, keep_entry: keep_entry? })
+}
+
+fn read_model(at: &Path<'_>, model: String, violations: &mut Violations) -> Option<String> {
+    let model = rules::given(model)?;
+    rules::model(&at.field("model"), &model, violations);
+    Some(model)
+}
+
+fn read_agent(at: &Path<'_>, agent_id: String, violations: &mut Violations) -> Option<String> {
+    let agent_id = rules::given(agent_id)?;
+    rules::agent_id(&at.field("agent_id"), &agent_id, violations);
+    Some(agent_id)
+}
+
+fn read_instructions(at: &Path<'_>, text: Option<String>, violations: &mut Violations) -> Option<String> {
+    let text = text?;
+    rules::instructions(&at.field("instructions"), &text, violations);
+    Some(text)
+}
+
+fn read_tools(at: &Path<'_>, tools: Vec<proto::Tool>, clear: bool, violations: &mut Violations) -> Option<Vec<Tool>> {
+    if clear && !tools.is_empty() {
+        let at = at.field("clear_tools");
+        violations.add(&at, format_args!("must be left out when `tools` is given, which has {}", tools.len()));
+    }
+    let given = clear || !tools.is_empty();
+    let tools = tool::read_all(at, tools, violations);
+    given.then_some(tools)
+}
+
+/// The names of the functions, where the request says what they all are; `None` where the version or the agent says it.
+fn read_known_names(tools: &[proto::Tool], clear: bool, complete: bool) -> Option<Vec<String>> {
+    let known = complete || clear || !tools.is_empty();
+    let functions = tools.iter().filter_map(|tool| tool.kind.as_ref());
+    let names = functions.map(|proto::tool::Kind::Function(function)| function.name.clone());
+    known.then(|| names.collect())
+}
+
+fn read_args(
+    at: &Path<'_>,
+    args: Option<proto::CompletionArgs>,
+    known: Option<&[String]>,
+    violations: &mut Violations,
+) -> Option<CompletionArgs> {
+    let at = at.field("completion_args");
+    let args = completion::read(&at, args?, violations)?;
+    if let (Some(ToolChoice::Function(name)), Some(known)) = (&args.tool_choice, known)
+        && !known.contains(name)
+    {
+        let at = at.field("tool_choice");
+        violations
+            .add(&at.field("function_name"), format_args!("must be one of the {} tools of this request", known.len()));
+    }
+    Some(args)
+}
+
+fn read_view(number: i32, violations: &mut Violations) -> Option<View> {
+    match proto::EventView::try_from(number) {
+        Ok(proto::EventView::Unspecified | proto::EventView::Full) => Some(View::Full),
+        Ok(proto::EventView::Lifecycle) => Some(View::Lifecycle),
+        Err(_) => {
+            rules::unknown_number(&Path::root("view"), number, violations);
+            None
+        }
+    }
+}
+
+fn resume(request: proto::ResumeRequest) -> Result<Watched, Failure> {
+    let proto::ResumeRequest { turn_id, after_sequence } = request;
+    violations::read(Rules::All, |violations| {
+        let at = Path::root("resume");
+        let turn_id = rules::turn_id(&at.field("turn_id"), &turn_id, violations);
+        let after = super::number::read(&at.field("after_sequence"), after_sequence, violations);
+        Some(Watched::Resume { turn_id: turn_id?, after_sequence: after? })
+    })
+}
