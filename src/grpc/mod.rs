@@ -11,6 +11,7 @@ pub mod listener;
 pub mod page_token;
 pub mod reflection;
 pub mod serve;
+pub mod status;
 
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends; with the reason it names an error for good (AIP-193).
 pub const DOMAIN: &str = "causerie";

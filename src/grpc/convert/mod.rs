@@ -9,6 +9,7 @@
 pub mod chunk;
 pub mod completion;
 pub mod entry;
+pub mod failure;
 mod fingerprint;
 mod inputs;
 mod json;
