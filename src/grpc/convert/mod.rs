@@ -9,6 +9,8 @@
 pub mod chunk;
 pub mod completion;
 pub mod entry;
+pub mod event;
+pub mod export;
 pub mod failure;
 mod fingerprint;
 mod inputs;
@@ -23,4 +25,6 @@ mod rules;
 mod schema;
 pub mod time;
 pub mod tool;
+pub mod turn;
+pub mod version;
 pub mod violations;

@@ -1,0 +1,215 @@
+//! Turns and what they used.
+
+use std::sync::Arc;
+
+use super::{entry, failure, number, path::Path, rules, time, violations::Violations};
+use crate::{
+    domain::{FinishReason, Turn, TurnState, Usage},
+    proto::{
+        self,
+        turn::{FinishReason as ProtoReason, State},
+    },
+};
+
+/// A turn as the wire has it.
+pub fn write(turn: &Turn) -> proto::Turn {
+    let Turn {
+        id,
+        state,
+        finish_reason,
+        conversation_id,
+        parent_id,
+        model,
+        agent_id,
+        outputs,
+        usage,
+        error,
+        created_at,
+        completed_at,
+        last_sequence,
+        request_id,
+    } = turn;
+    proto::Turn {
+        id: id.to_string(),
+        state: write_state(*state).into(),
+        finish_reason: write_reason(*finish_reason).into(),
+        conversation_id: conversation_id.map(|id| id.to_string()).unwrap_or_default(),
+        parent_conversation_id: parent_id.map(|id| id.to_string()).unwrap_or_default(),
+        model: model.clone(),
+        agent_id: agent_id.clone().unwrap_or_default(),
+        outputs: outputs.iter().map(|output| entry::write(output)).collect(),
+        usage: Some(write_usage(usage)),
+        error: error.as_ref().map(failure::write),
+        created_at: Some(time::write(*created_at)),
+        completed_at: completed_at.map(time::write),
+        last_sequence: number::write(*last_sequence),
+        request_id: request_id.clone().unwrap_or_default(),
+    }
+}
+
+/// A turn of an import.
+pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations) -> Option<Turn> {
+    let proto::Turn {
+        id,
+        state,
+        finish_reason,
+        conversation_id,
+        parent_conversation_id,
+        model,
+        agent_id,
+        outputs,
+        usage,
+        error,
+        created_at,
+        completed_at,
+        last_sequence,
+        request_id,
+    } = turn;
+    let v = violations;
+    let id = rules::turn_id(&at.field("id"), &id, v);
+    let state = read_state(&at.field("state"), state, v);
+    let finish_reason = read_reason(&at.field("finish_reason"), finish_reason, v);
+    let conversation_id = rules::optional_conversation_id(&at.field("conversation_id"), &conversation_id, v);
+    let parent_id = rules::optional_conversation_id(&at.field("parent_conversation_id"), &parent_conversation_id, v);
+    let outputs = outputs.into_iter().enumerate();
+    let outputs = outputs.filter_map(|(i, output)| entry::read(&at.item("outputs", i), output, v).map(Arc::new));
+    let outputs = outputs.collect();
+    let usage = usage.map_or_else(|| Some(Usage::default()), |usage| read_usage(&at.field("usage"), usage, v));
+    let error = error.and_then(|error| failure::read(&at.field("error"), error, v));
+    let created_at = time::read_required(&at.field("created_at"), created_at, v);
+    let completed_at = time::read_optional(&at.field("completed_at"), completed_at, v);
+    let last_sequence = number::read(&at.field("last_sequence"), last_sequence, v);
+    Some(Turn {
+        id: id?,
+        state: state?,
+        finish_reason: finish_reason?,
+        conversation_id: conversation_id?,
+        parent_id: parent_id?,
+        model,
+        agent_id: rules::given(agent_id),
+        outputs,
+        usage: usage?,
+        error,
+        created_at: created_at?,
+        completed_at: completed_at?,
+        last_sequence: last_sequence?,
+        request_id: rules::given(request_id),
+    })
+}
+
+/// What a turn used, as the wire has it.
+pub fn write_usage(usage: &Usage) -> proto::Usage {
+    let Usage {
+        prompt_tokens,
+        completion_tokens,
+        total_tokens,
+        cached_tokens,
+        reasoning_tokens,
+        connector_tokens,
+        connector_calls,
+    } = usage;
+    proto::Usage {
+        prompt_tokens: number::write(*prompt_tokens),
+        completion_tokens: number::write(*completion_tokens),
+        total_tokens: number::write(*total_tokens),
+        cached_tokens: number::write(*cached_tokens),
+        reasoning_tokens: number::write(*reasoning_tokens),
+        connector_tokens: number::write(*connector_tokens),
+        connector_calls: connector_calls.iter().map(|(tool, n)| (tool.clone(), number::write(*n))).collect(),
+    }
+}
+
+fn read_usage(at: &Path<'_>, usage: proto::Usage, violations: &mut Violations) -> Option<Usage> {
+    let proto::Usage {
+        prompt_tokens,
+        completion_tokens,
+        total_tokens,
+        cached_tokens,
+        reasoning_tokens,
+        connector_tokens,
+        connector_calls,
+    } = usage;
+    let connector_calls = connector_calls.into_iter();
+    let connector_calls = connector_calls.map(|(tool, n)| {
+        let n = number::read(&at.pair("connector_calls", &tool), n, violations)?;
+        Some((tool, n))
+    });
+    let connector_calls = connector_calls.collect::<Vec<_>>().into_iter().collect::<Option<_>>();
+    let mut count = |name, n| number::read(&at.field(name), n, violations);
+    let prompt_tokens = count("prompt_tokens", prompt_tokens);
+    let completion_tokens = count("completion_tokens", completion_tokens);
+    let total_tokens = count("total_tokens", total_tokens);
+    let cached_tokens = count("cached_tokens", cached_tokens);
+    let reasoning_tokens = count("reasoning_tokens", reasoning_tokens);
+    let connector_tokens = count("connector_tokens", connector_tokens);
+    Some(Usage {
+        prompt_tokens: prompt_tokens?,
+        completion_tokens: completion_tokens?,
+        total_tokens: total_tokens?,
+        cached_tokens: cached_tokens?,
+        reasoning_tokens: reasoning_tokens?,
+        connector_tokens: connector_tokens?,
+        connector_calls: connector_calls?,
+    })
+}
+
+pub(super) fn write_state(state: TurnState) -> State {
+    match state {
+        TurnState::Queued => State::Queued,
+        TurnState::Running => State::Running,
+        TurnState::RequiresAction => State::RequiresAction,
+        TurnState::Completed => State::Completed,
+        TurnState::Incomplete => State::Incomplete,
+        TurnState::Failed => State::Failed,
+        TurnState::Cancelled => State::Cancelled,
+    }
+}
+
+pub(super) fn read_state(at: &Path<'_>, number: i32, violations: &mut Violations) -> Option<TurnState> {
+    match State::try_from(number) {
+        Ok(State::Queued) => Some(TurnState::Queued),
+        Ok(State::Running) => Some(TurnState::Running),
+        Ok(State::RequiresAction) => Some(TurnState::RequiresAction),
+        Ok(State::Completed) => Some(TurnState::Completed),
+        Ok(State::Incomplete) => Some(TurnState::Incomplete),
+        Ok(State::Failed) => Some(TurnState::Failed),
+        Ok(State::Cancelled) => Some(TurnState::Cancelled),
+        Ok(State::Unspecified) => {
+            violations.add(at, format_args!("is required"));
+            None
+        }
+        Err(_) => {
+            rules::unknown_number(at, number, violations);
+            None
+        }
+    }
+}
+
+fn write_reason(reason: Option<FinishReason>) -> ProtoReason {
+    match reason {
+        None => ProtoReason::Unspecified,
+        Some(FinishReason::Stop) => ProtoReason::Stop,
+        Some(FinishReason::Length) => ProtoReason::Length,
+        Some(FinishReason::ToolCalls) => ProtoReason::ToolCalls,
+        Some(FinishReason::ContentFilter) => ProtoReason::ContentFilter,
+        Some(FinishReason::ModelLength) => ProtoReason::ModelLength,
+        Some(FinishReason::Error) => ProtoReason::Error,
+    }
+}
+
+/// The inner `None`: the model has not stopped, or none was asked.
+fn read_reason(at: &Path<'_>, number: i32, violations: &mut Violations) -> Option<Option<FinishReason>> {
+    match ProtoReason::try_from(number) {
+        Ok(ProtoReason::Unspecified) => Some(None),
+        Ok(ProtoReason::Stop) => Some(Some(FinishReason::Stop)),
+        Ok(ProtoReason::Length) => Some(Some(FinishReason::Length)),
+        Ok(ProtoReason::ToolCalls) => Some(Some(FinishReason::ToolCalls)),
+        Ok(ProtoReason::ContentFilter) => Some(Some(FinishReason::ContentFilter)),
+        Ok(ProtoReason::ModelLength) => Some(Some(FinishReason::ModelLength)),
+        Ok(ProtoReason::Error) => Some(Some(FinishReason::Error)),
+        Err(_) => {
+            rules::unknown_number(at, number, violations);
+            None
+        }
+    }
+}
