@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one file for each behaviour.
 
+mod edge;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;
