@@ -1,4 +1,5 @@
 //! causerie.
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod grpc;

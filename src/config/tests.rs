@@ -1,0 +1,199 @@
+use std::{collections::BTreeMap, ffi::OsString, io::Write, path::Path, time::Duration};
+
+use super::*;
+
+fn flags(pairs: &[(&str, &str)]) -> Sources {
+    Sources::from_flags(pairs.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect::<BTreeMap<_, _>>())
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, text)| (name.into(), text.into())).collect()
+}
+
+fn faults(sources: Sources) -> Vec<String> {
+    let error = Config::load(&sources).expect_err("the sources are wrong");
+    error.problems.iter().map(ToString::to_string).collect()
+}
+
+fn file(text: &str) -> Sources {
+    Sources::default().with_file(Path::new("causerie.toml"), text)
+}
+
+#[test]
+fn every_default_keeps_its_own_rule() {
+    let config = Config::default();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(config.store.cache_bytes, 256 << 20);
+    assert_eq!(config.turns.timeout, Duration::from_secs(600));
+    assert_eq!(config.limits.message_bytes, 4 << 20);
+    assert_eq!(config.provider.key, None);
+}
+
+#[test]
+fn the_first_source_that_names_a_value_wins() {
+    let text = "[store]\npath = \"file\"\ncache_mib = 32\nsync = false\n";
+    let sources = flags(&[("store.path", "flag")])
+        .with_variables(variables(&[("CAUSERIE_STORE_PATH", "variable"), ("CAUSERIE_STORE_CACHE_MIB", "64")]))
+        .with_file(Path::new("causerie.toml"), text);
+    let config = Config::load(&sources).expect("all values are right");
+    assert_eq!(config.store.path, Path::new("flag"));
+    assert_eq!(config.store.cache_bytes, 64 << 20);
+    assert!(!config.store.sync);
+    assert_eq!(config.store.min_free_bytes, 256 << 20);
+}
+
+#[test]
+fn an_empty_variable_names_no_value() {
+    let sources = Sources::default()
+        .with_variables(variables(&[("CAUSERIE_STORE_PATH", ""), ("MISTRAL_API_KEY", "")]))
+        .with_file(Path::new("causerie.toml"), "[store]\npath = \"file\"");
+    let config = Config::load(&sources).expect("nothing is wrong");
+    assert_eq!(config.store.path, Path::new("file"));
+    assert_eq!(config.provider.key, None);
+}
+
+#[test]
+fn all_faults_come_at_once_each_with_its_source() {
+    let sources = flags(&[("listen", "here")])
+        .with_variables(variables(&[("CAUSERIE_TURNS_TIMEOUT", "10"), ("CAUSERIE_STORE_SYNK", "false")]))
+        .with_file(Path::new("etc/c.toml"), "offline = 1\n[store]\ncache_mib = 8\n[log]\nfromat = \"json\"\n");
+    assert_eq!(
+        faults(sources),
+        [
+            "--listen is \"here\"; it must be an IP address and a port, such as 127.0.0.1:50051, [::1]:50051 or \
+             0.0.0.0:50051",
+            "store.cache_mib (etc/c.toml, line 3) is \"8\"; it must be a whole number of MiB from 16 to 1048576",
+            "CAUSERIE_TURNS_TIMEOUT is \"10\"; it must be a duration from 1s to 24h, such as 500ms, 30s or 10m",
+            "offline (etc/c.toml, line 1) is \"1\"; it must be true or false",
+            "log.fromat (etc/c.toml, line 5) is not a setting; the nearest one is log.format",
+            "CAUSERIE_STORE_SYNK is not known; CAUSERIE_STORE_SYNC is",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_value_says_what_is_allowed() {
+    let cases = [
+        ("trusted_network", "yes", "true or false"),
+        ("turns.max_in_flight", "0", "from 1 to 1000000"),
+        ("turns.max_in_flight", "many", "a whole number"),
+        ("limits.message_mib", "17", "from 1 to 16"),
+        ("events.heartbeat", "500ms", "from 1s to 5m"),
+        ("events.heartbeat", "1.5s", "a duration"),
+        ("turns.timeout", "99999999999999999999s", "a duration"),
+        ("turns.timeout", "s", "a duration"),
+        ("provider.base_url", "api.mistral.ai", "http:// or https://"),
+        ("provider.base_url", "ftp://x", "http:// or https://"),
+        ("provider.base_url", "https://user:pw@x", "no user name"),
+        ("provider.base_url", "https://x/v1/", "must end before /v1, which is added to it: https://x"),
+        ("log.level", "inof", "off, error, warn, info, debug, trace"),
+        ("log.level", "causerie=debug,wran", "off, error, warn, info, debug, trace"),
+        ("log.format", "xml", "text or json"),
+        ("store.path", "", "a path"),
+    ];
+    for (key, text, allowed) in cases {
+        let found = faults(flags(&[(key, text)]));
+        assert!(found.len() == 1 && found[0].contains(allowed), "{key} = {text}: {found:?}");
+    }
+}
+
+#[test]
+fn right_values_of_every_form() {
+    let sources = flags(&[
+        ("listen", "localhost:0"),
+        ("provider.base_url", "http://10.0.0.1:8000/openai/"),
+        ("provider.connect_timeout", "1500ms"),
+        ("turns.timeout", "2h"),
+        ("turns.grace", "0s"),
+        ("log.level", "causerie[turn{id=1}]=trace,warn"),
+        ("log.format", "json"),
+    ]);
+    let config = Config::load(&sources).expect("all values are right");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+    assert_eq!(config.provider.base_url, "http://10.0.0.1:8000/openai");
+    assert_eq!(config.provider.connect_timeout, Duration::from_millis(1500));
+    assert_eq!(config.turns.timeout, Duration::from_secs(7200));
+    assert_eq!(config.turns.grace, Duration::ZERO);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn an_open_address_has_to_be_asked_for() {
+    for address in ["0.0.0.0:50051", "[::]:50051", "192.168.1.4:1"] {
+        let found = faults(flags(&[("listen", address)]));
+        assert!(found[0].starts_with(&format!("--listen ({address}) is an address that other machines")), "{found:?}");
+        assert!(found[0].contains("no authentication") && found[0].contains("--trusted-network"), "{found:?}");
+        let config = Config::load(&flags(&[("listen", address), ("trusted_network", "true")]));
+        assert_eq!(config.expect("it was asked for").listen.to_string(), address);
+    }
+}
+
+#[test]
+fn faults_of_the_file_name_line_and_key() {
+    let cases = [
+        ("[store\npath = 1", "causerie.toml is not TOML: line 1: "),
+        ("store = 1", "store (causerie.toml, line 1) is a section, not a value: write [store] on a line of its own"),
+        ("[stor]\npath = \"x\"", "stor.path (causerie.toml, line 2) is not a setting; the nearest one is store.path"),
+        ("listen = [1]", "listen (causerie.toml, line 1) must be a text in quotes, a number, true or false"),
+        ("[limits]\nmessage_mib = 1.5", "limits.message_mib (causerie.toml, line 2) is \"1.5\"; it must be a whole"),
+    ];
+    for (text, start) in cases {
+        let found = faults(file(text));
+        assert!(found.len() == 1 && found[0].starts_with(start), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn a_file_that_was_named_must_exist() {
+    let found = faults(Sources::default().with_surroundings(Some(Path::new("/nowhere/c.toml"))));
+    assert!(found[0].starts_with("/nowhere/c.toml (the configuration file) cannot be read: "), "{found:?}");
+}
+
+#[test]
+fn the_key_comes_from_a_file_or_the_environment_and_is_never_shown() {
+    const KEY: &str = "not-a-real-key";
+    let mut key_file = tempfile::NamedTempFile::new().expect("a temporary file");
+    writeln!(key_file, " {KEY}").expect("the file takes a line");
+    let path = key_file.path().to_str().expect("a plain path").to_owned();
+
+    let from_variable = flags(&[]).with_variables(variables(&[("MISTRAL_API_KEY", KEY)]));
+    let from_file = flags(&[("provider.key_file", &path)]).with_variables(variables(&[("MISTRAL_API_KEY", "other")]));
+    for (sources, source) in
+        [(from_variable, KeySource::Variable("MISTRAL_API_KEY")), (from_file, KeySource::File(path.into()))]
+    {
+        let config = Config::load(&sources).expect("the key is right");
+        assert_eq!(config.provider.key.as_ref().map(ApiKey::expose), Some(KEY));
+        assert_eq!(config.provider.key_source, Some(source));
+        assert!(!format!("{config:?}").contains(KEY));
+    }
+}
+
+#[test]
+fn faults_about_the_key_do_not_show_it() {
+    const KEY: &str = "not a real key";
+    let cases = [
+        (flags(&[("provider.key_file", KEY)]), "--provider-key-file must name a file that holds the key"),
+        (
+            flags(&[]).with_variables(variables(&[("MISTRAL_API_KEY", KEY)])),
+            "MISTRAL_API_KEY must hold the key and nothing",
+        ),
+        (
+            file(&format!("[provider]\nkey = \"{KEY}\"")),
+            "provider.key (causerie.toml, line 2) cannot be set here: put the",
+        ),
+    ];
+    for (sources, start) in cases {
+        let found = faults(sources);
+        assert!(found.len() == 1 && found[0].starts_with(start), "{found:?}");
+        assert!(!found[0].contains(KEY), "{found:?}");
+    }
+}
+
+#[test]
+fn names_follow_from_keys() {
+    let rows = Config::describe();
+    let row = rows.iter().find(|row| row.key == "store.cache_mib").expect("it is a setting");
+    assert_eq!((row.flag.as_str(), row.variable.as_str()), ("--store-cache-mib", "CAUSERIE_STORE_CACHE_MIB"));
+    let unique: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.flag).collect();
+    assert_eq!(unique.len(), rows.len(), "two settings share a flag");
+}
