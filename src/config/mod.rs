@@ -91,13 +91,6 @@ impl Config {
                 "Allow an address that other machines can reach. There is no authentication yet: whoever reaches the port \
                  can read every conversation and spend the provider key.",
             ),
-            store: Store::read(from),
-            provider: Provider::read(from),
-            turns: Turns::read(from),
-            limits: Limits::read(from),
-            events: Events::read(from),
-            shutdown: Shutdown::read(from),
-            log: Log::read(from),
             reflection: from.get(
                 "reflection",
                 Rule::switch(),
@@ -111,6 +104,13 @@ impl Config {
                 "Answer with a built-in stand-in: no provider, no key, no internet. Its models are named offline-*; their \
                  answers are made up.",
             ),
+            store: Store::read(from),
+            provider: Provider::read(from),
+            turns: Turns::read(from),
+            limits: Limits::read(from),
+            events: Events::read(from),
+            shutdown: Shutdown::read(from),
+            log: Log::read(from),
         };
         config.check_network(from);
         config

@@ -62,9 +62,9 @@ fn all_faults_come_at_once_each_with_its_source() {
         [
             "--listen is \"here\"; it must be an IP address and a port, such as 127.0.0.1:50051, [::1]:50051 or \
              0.0.0.0:50051",
+            "offline (etc/c.toml, line 1) is \"1\"; it must be true or false",
             "store.cache_mib (etc/c.toml, line 3) is \"8\"; it must be a whole number of MiB from 16 to 1048576",
             "CAUSERIE_TURNS_TIMEOUT is \"10\"; it must be a duration from 1s to 24h, such as 500ms, 30s or 10m",
-            "offline (etc/c.toml, line 1) is \"1\"; it must be true or false",
             "log.fromat (etc/c.toml, line 5) is not a setting; the nearest one is log.format",
             "CAUSERIE_STORE_SYNK is not known; CAUSERIE_STORE_SYNC is",
         ]
