@@ -1,4 +1,5 @@
 //! causerie.
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;

@@ -1,1 +1,26 @@
-fn main() {}
+//! The program: command line, configuration, bind, run, exit code.
+
+use std::process::ExitCode;
+
+use causerie::cli::{self, Command, Failure, export, import, serve};
+
+fn main() -> ExitCode {
+    cli::exit(match cli::parse() {
+        Command::Serve(args) => serve_until_stopped(&args),
+        Command::Export(args) => cli::run(export::run(args)),
+        Command::Import(args) => cli::run(import::run(args)),
+    })
+}
+
+fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
+    let config = args.config()?;
+    serve::start_log(&config.log)?;
+    let listener = serve::bind(&config)?;
+    let address = listener.local_addr().map_err(|error| Failure::new(format!("the address is lost: {error}")))?;
+    cli::run(async {
+        let stop = serve::stop_requested()?;
+        eprintln!("{}", serve::banner(&config, address, &[]));
+        stop.await;
+        Ok(())
+    })
+}

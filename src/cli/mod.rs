@@ -1,0 +1,131 @@
+//! The command line: what it takes, and the commands that are clients of the service.
+//!
+//! `serve` is only read and announced here; the composition root runs it. The other commands know the service through its
+//! gRPC contract alone, as any client does.
+
+mod check;
+pub mod connect;
+pub mod export;
+mod failure;
+pub mod import;
+mod json;
+mod lines;
+mod progress;
+pub mod serve;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::runtime;
+
+pub use self::failure::Failure;
+use self::{export::ExportArgs, import::ImportArgs, serve::ServeArgs};
+
+const LONG_ABOUT: &str = "\
+Conversations with language models, kept on your own machine and served over gRPC.
+
+A conversation id names an immutable version of a history. Every turn makes a new version whose parent is the one it ran \
+on: old ids stay valid, branching is free, and nothing is ever overwritten. Turns are forwarded to Mistral's API, or to \
+any server that speaks its chat completions.
+
+Without a command, `causerie` serves.";
+
+const EXAMPLES: &str = "\
+Try it without a key and without internet:
+  causerie --offline
+  causerie chat --model offline-small
+
+For real (the key is read from the environment or a file, never from a flag):
+  MISTRAL_API_KEY=… causerie
+  causerie chat --model mistral-small-latest
+  echo 'Why is the sky blue?' | causerie chat --model mistral-small-latest
+
+Without a key the service runs all the same: what is stored can be read, and turns are refused with API_KEY_MISSING.
+
+Keep and restore:
+  causerie export --output all.jsonl
+  causerie import all.jsonl
+
+Environment:
+  MISTRAL_API_KEY  the provider key
+  CAUSERIE_CONFIG  the configuration file
+  CAUSERIE_SERVER  where chat, export and import connect
+  CAUSERIE_MODEL   the model of new conversations in chat
+  CAUSERIE_…       every setting of `causerie serve --help`
+
+Exit codes: 0 done, 1 failed, 2 not understood (flags, settings).";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "causerie",
+    version,
+    about = "Conversations with language models, on your own machine, over gRPC",
+    long_about = LONG_ABOUT,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    override_usage = "causerie [OPTIONS] [COMMAND]\n       causerie [SERVE OPTIONS]   (see `causerie serve --help`)"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// What the command line asks for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service (what `causerie` does without a command).
+    #[command(after_help = serve::AFTER_HELP)]
+    Serve(ServeArgs),
+    /// Write conversations, with all their versions, as JSON Lines.
+    ///
+    /// One ExportRecord a line in protobuf's JSON. Exports of the same store differ only in the first line, which has the
+    /// time.
+    Export(ExportArgs),
+    /// Store conversations that `causerie export` wrote.
+    ///
+    /// Ids, times, usage and events stay as they were. Versions that are there already are skipped, so an import can be
+    /// repeated.
+    Import(ImportArgs),
+}
+
+/// Reads this process's command line. Ends the process for `--help` and `--version` (0), and if it is not understood (2).
+pub fn parse() -> Command {
+    let matches = definition().get_matches();
+    let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    line.command.unwrap_or(Command::Serve(line.serve))
+}
+
+/// At the top the settings of `serve` are accepted, but not shown: they would bury the commands.
+fn definition() -> clap::Command {
+    CommandLine::command().mut_args(|argument| argument.hide(true))
+}
+
+/// Runs a command that needs nothing of the service but its address.
+pub fn run(client: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let ended = runtime.block_on(client);
+    // A thread that still waits for a line of stdin must not keep the process alive.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Tells what went wrong, and gives the code for it: 0 done, 1 failed, 2 not understood.
+pub fn exit(ended: Result<(), Failure>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_silent() {
+                eprintln!("{failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
