@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use causerie::cli::{self, Command, Failure, export, import, serve};
+use causerie::cli::{self, Command, Failure, chat, export, import, serve};
 
 fn main() -> ExitCode {
     cli::exit(match cli::parse() {
         Command::Serve(args) => serve_until_stopped(&args),
+        Command::Chat(args) => cli::run(chat::run(args)),
         Command::Export(args) => cli::run(export::run(args)),
         Command::Import(args) => cli::run(import::run(args)),
     })

@@ -3,6 +3,7 @@
 //! `serve` is only read and announced here; the composition root runs it. The other commands know the service through its
 //! gRPC contract alone, as any client does.
 
+pub mod chat;
 mod check;
 pub mod connect;
 pub mod export;
@@ -19,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime;
 
 pub use self::failure::Failure;
-use self::{export::ExportArgs, import::ImportArgs, serve::ServeArgs};
+use self::{chat::ChatArgs, export::ExportArgs, import::ImportArgs, serve::ServeArgs};
 
 const LONG_ABOUT: &str = "\
 Conversations with language models, kept on your own machine and served over gRPC.
@@ -78,6 +79,14 @@ pub enum Command {
     /// Run the service (what `causerie` does without a command).
     #[command(after_help = serve::AFTER_HELP)]
     Serve(ServeArgs),
+    /// Talk to a model in the terminal, or through a pipe.
+    ///
+    /// At a terminal: answers appear as they come, Ctrl-C stops one, /help shows the commands (history, the tree of
+    /// versions, editing a question, branching).
+    ///
+    /// In a pipe: every line is a message (or a command), stdout gets the answers and nothing else, notes go to stderr. The
+    /// first turn that fails or is cut off ends it with exit code 1. The last line on stderr names the version to go on from.
+    Chat(ChatArgs),
     /// Write conversations, with all their versions, as JSON Lines.
     ///
     /// One ExportRecord a line in protobuf's JSON. Exports of the same store differ only in the first line, which has the

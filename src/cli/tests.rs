@@ -23,6 +23,7 @@ fn serve_is_what_happens_without_a_command() {
     {
         assert!(matches!(parsed(line), Ok(Command::Serve(_))), "{line}");
     }
+    assert!(matches!(parsed("causerie chat --model m"), Ok(Command::Chat(_))));
     assert!(matches!(parsed("causerie export -o x"), Ok(Command::Export(_))));
     assert!(matches!(parsed("causerie import -"), Ok(Command::Import(_))));
 }
@@ -38,7 +39,7 @@ fn flags_of_serve_reach_the_configuration() {
 
 #[test]
 fn what_is_not_understood_exits_with_2() {
-    for line in ["causerie sevre", "causerie --ofline", "causerie import"] {
+    for line in ["causerie sevre", "causerie --ofline", "causerie import", "causerie chat a b"] {
         assert_eq!(parsed(line).expect_err("it is wrong").exit_code(), 2, "{line}");
     }
 }
@@ -46,7 +47,9 @@ fn what_is_not_understood_exits_with_2() {
 #[test]
 fn help_teaches_the_first_steps() {
     let text = help("causerie --help");
-    for part in ["immutable version", "causerie --offline", "MISTRAL_API_KEY", "API_KEY_MISSING", "Exit codes: 0"] {
+    for part in
+        ["immutable version", "causerie --offline", "MISTRAL_API_KEY", "API_KEY_MISSING", "Exit codes: 0", "chat"]
+    {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
     assert!(!text.contains("--store-cache-mib"), "the settings bury the commands:\n{text}");
@@ -61,4 +64,12 @@ fn the_help_of_serve_names_every_setting_three_ways() {
         }
     }
     assert!(text.contains("CAUSERIE_CONFIG") && text.contains("[store]"), "{text}");
+}
+
+#[test]
+fn the_help_of_chat_says_how_it_works_in_a_pipe() {
+    let text = help("causerie chat --help");
+    for part in ["In a pipe", "exit code 1", "CAUSERIE_SERVER", "CAUSERIE_MODEL", "/help"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
 }
