@@ -6,3 +6,4 @@ pub mod engine;
 pub mod grpc;
 pub mod offline;
 pub mod proto;
+pub mod upstream;

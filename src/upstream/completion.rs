@@ -1,0 +1,224 @@
+//! An answer while it is read from its connection.
+
+use std::{fmt, time::Duration};
+
+use http::header::CONTENT_TYPE;
+use reqwest::Response;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Failure, Piece, Request,
+    client::cause,
+    mistral::Answer,
+    origin::Origin,
+    sse::{Decoder, TooLong},
+};
+use crate::domain::Reason;
+
+/// After the model has finished: for the usage and the end mark, which come with it or right after it.
+const AFTER_FINISH: Duration = Duration::from_secs(2);
+/// After the end mark: for the end of the body, without which the connection can't be used again. It is usually there already.
+const AFTER_DONE: Duration = Duration::from_millis(50);
+/// JSON needs at most six bytes for one of text (`\u0000`), and some for itself.
+const JSON_BYTES_PER_OUTPUT_BYTE: usize = 6;
+const JSON_FRAME_BYTES: usize = 64 * 1024;
+
+/// What an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) idle_timeout: Duration,
+    pub(super) max_output_bytes: usize,
+}
+
+/// How long to wait for something.
+pub(super) struct Until {
+    pub(super) at: Instant,
+    patience: Duration,
+    /// It is the caller's deadline that ends it.
+    by_caller: bool,
+}
+
+impl Limits {
+    /// So long, but not past the caller's deadline.
+    pub(super) fn until(&self, patience: Duration, deadline: Option<Instant>) -> Until {
+        let at = Instant::now() + patience;
+        match deadline.filter(|deadline| *deadline < at) {
+            Some(deadline) => Until { at: deadline, patience, by_caller: true },
+            None => Until { at, patience, by_caller: false },
+        }
+    }
+
+    fn max_json_bytes(&self) -> usize {
+        self.max_output_bytes.saturating_mul(JSON_BYTES_PER_OUTPUT_BYTE).saturating_add(JSON_FRAME_BYTES)
+    }
+}
+
+impl Until {
+    /// The wait was in vain. `what`: what the provider did.
+    pub(super) fn failure(&self, origin: &Origin, what: &str) -> Failure {
+        let text = if self.by_caller {
+            format!("the deadline passed before {} had answered", origin.provider)
+        } else {
+            format!("{} {what} for {} ms", origin.provider, self.patience.as_millis())
+        };
+        origin.failure(Reason::Timeout, text)
+    }
+}
+
+/// An answer: a sequence of [`Piece`]s. Dropping it closes the connection at once, and so ends the provider's work.
+pub struct Completion {
+    /// `None` after the end.
+    response: Option<Response>,
+    body: Body,
+    answer: Answer,
+    /// What ended it, to be told after the pieces before it.
+    failure: Option<Failure>,
+    origin: Origin,
+    limits: Limits,
+    deadline: Option<Instant>,
+    /// When the wait for what follows the finish is over.
+    after_finish: Option<Instant>,
+}
+
+enum Body {
+    Events(Decoder),
+    Whole(Vec<u8>),
+}
+
+impl Completion {
+    pub(super) fn new(
+        response: Response,
+        answer: Answer,
+        origin: Origin,
+        limits: Limits,
+        request: &Request<'_>,
+    ) -> Result<Completion, Failure> {
+        let body = body_kind(&response, request.stream).map_err(|what| origin.protocol(what))?;
+        let deadline = request.deadline;
+        Ok(Completion {
+            response: Some(response),
+            body,
+            answer,
+            failure: None,
+            origin,
+            limits,
+            deadline,
+            after_finish: None,
+        })
+    }
+
+    /// The next piece; `None` after the last one. After an error nothing more comes. Cancel safe.
+    ///
+    /// Fails with TIMEOUT after the deadline or too long a silence, and with UPSTREAM_PROTOCOL_ERROR if the answer is cut off, too
+    /// long, or not what the API promises. Once the model has finished ([`Piece::Finish`]) nothing fails any more.
+    pub async fn next(&mut self) -> Option<Result<Piece, Failure>> {
+        loop {
+            if let Some(piece) = self.answer.pop() {
+                return Some(Ok(piece));
+            }
+            if let Some(failure) = self.failure.take() {
+                return Some(Err(failure));
+            }
+            self.response.as_ref()?;
+            if let Err(failure) = self.read().await {
+                self.response = None;
+                self.failure = Some(failure).filter(|_| !self.answer.is_finished());
+            }
+        }
+    }
+
+    /// Reads what the network has next.
+    async fn read(&mut self) -> Result<(), Failure> {
+        let Some(response) = &mut self.response else { return Ok(()) };
+        let was_done = self.answer.is_done();
+        let patience = match (was_done, self.answer.is_finished()) {
+            (true, _) => AFTER_DONE,
+            // Once for all that may follow: a server that goes on for ever must not keep the answer open.
+            (false, true) => {
+                let wait = AFTER_FINISH.min(self.limits.idle_timeout);
+                *self.after_finish.get_or_insert_with(|| Instant::now() + wait) - Instant::now()
+            }
+            (false, false) => self.limits.idle_timeout,
+        };
+        let until = self.limits.until(patience, self.deadline);
+        let failure = match timeout_at(until.at, response.chunk()).await {
+            Ok(Ok(Some(bytes))) if !was_done => return self.take(&bytes),
+            // The end; after the end mark anything else is as good, and is not waited out.
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(self.origin.protocol(format!("it was cut off: {}", cause(&error)))),
+            Err(_) => Some(until.failure(&self.origin, "was silent within its answer")),
+        };
+        self.response = None;
+        match failure {
+            Some(failure) if !self.answer.is_finished() && !self.answer.is_done() => Err(failure),
+            Some(_) | None => self.finish(),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let max_bytes = self.limits.max_json_bytes();
+        match &mut self.body {
+            Body::Events(decoder) => {
+                let answer = &mut self.answer;
+                let taken = decoder.push(bytes, max_bytes, |data| answer.take_event(data).map_err(Fault::Answer));
+                taken.map_err(|fault| match fault {
+                    Fault::Answer(failure) => failure,
+                    Fault::TooLong => self.origin.protocol(format!("an event of it is longer than {max_bytes} bytes")),
+                })
+            }
+            Body::Whole(json) if json.len() + bytes.len() > max_bytes => {
+                Err(self.origin.protocol(format!("it is longer than {max_bytes} bytes")))
+            }
+            Body::Whole(json) => {
+                json.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// The body has ended.
+    fn finish(&mut self) -> Result<(), Failure> {
+        match &mut self.body {
+            Body::Events(decoder) => {
+                let answer = &mut self.answer;
+                decoder.finish(|data| answer.take_event(data))?;
+            }
+            Body::Whole(json) => self.answer.take_whole(json)?,
+        }
+        self.answer.end()
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion").field("origin", &self.origin).field("open", &self.response.is_some()).finish()
+    }
+}
+
+/// Why bytes could not be taken.
+enum Fault {
+    TooLong,
+    Answer(Failure),
+}
+
+impl From<TooLong> for Fault {
+    fn from(TooLong: TooLong) -> Fault {
+        Fault::TooLong
+    }
+}
+
+/// What the body is, by its content type. Gateways that can't stream answer with the whole, which is as good.
+fn body_kind(response: &Response, stream: bool) -> Result<Body, String> {
+    let events = Body::Events(Decoder::default());
+    let whole = Body::Whole(Vec::new());
+    let Some(value) = response.headers().get(CONTENT_TYPE) else { return Ok(if stream { events } else { whole }) };
+    let value = value.to_str().unwrap_or_default();
+    match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "text/event-stream" => Ok(events),
+        "application/json" => Ok(whole),
+        _ => {
+            let shown: String = value.chars().take(100).collect();
+            Err(format!("its content type is {shown:?}, neither text/event-stream nor application/json"))
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Settings and history to the body of `POST /v1/chat/completions`.
+//!
+//! Mistral refuses fields that it does not know (422 extra_forbidden), so only what its API has goes in, and only what was set.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{messages::Messages, render, wire};
+use crate::domain::{
+    Settings,
+    settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+};
+
+/// A request, encoded.
+pub(in crate::upstream) struct Encoded {
+    /// The body, in one piece: copying a megabyte of history takes 30 microseconds, not worth a body of several pieces.
+    pub(in crate::upstream) body: Vec<u8>,
+    /// The text that the model is asked to continue, and that it will repeat.
+    pub(in crate::upstream) continued: Option<String>,
+}
+
+/// Encodes a request. The history is copied as it is, not encoded anew.
+pub(in crate::upstream) fn encode(
+    settings: &Settings,
+    messages: &Messages,
+    stream: bool,
+    continue_last: bool,
+    provider: &str,
+) -> Encoded {
+    let mut body = serde_json::to_vec(&Head::new(settings, stream))
+        .expect("writing to memory can't fail, and all keys are strings");
+    let end = messages.end(provider, continue_last);
+    body.reserve(settings.instructions.len() + messages.closed().size_bytes() + end.json.len() + 100);
+    body.pop();
+    body.extend_from_slice(br#","messages":["#);
+    let list = body.len();
+    if let Some(lead) = lead(settings, messages, &end.continued) {
+        render::write(&mut body, &wire::Message::System { content: wire::Content::Text(lead.into()) });
+    }
+    for page in messages.closed().iter() {
+        body.extend_from_slice(page);
+    }
+    body.extend_from_slice(&end.json);
+    if body.len() > list {
+        // Every message brings a comma; the first one has nothing to separate.
+        body[list] = b' ';
+    }
+    body.extend_from_slice(b"]}");
+    Encoded { body, continued: end.continued }
+}
+
+/// The system message before the history. Without instructions there is none, unless a text to continue would stand alone,
+/// which Mistral refuses.
+fn lead<'a>(settings: &'a Settings, messages: &Messages, continued: &Option<String>) -> Option<&'a str> {
+    if !settings.instructions.is_empty() {
+        return Some(&settings.instructions);
+    }
+    let alone = continued.is_some() && messages.closed().is_empty();
+    alone.then_some("Continue.")
+}
+
+/// Everything but the messages.
+#[derive(Serialize)]
+struct Head<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random_seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prediction: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safe_prompt: Option<bool>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    prompt_cache_key: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    prompt_mode: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    service_tier: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repetition_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<u32>,
+    #[serde(skip_serializing_if = "<[Map<String, Value>]>::is_empty")]
+    guardrails: &'a [Map<String, Value>],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<FunctionTool<'a>>,
+}
+
+#[derive(Serialize)]
+struct FunctionTool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: FunctionSpec<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionSpec<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    parameters: Parameters<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    strict: bool,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Parameters<'a> {
+    Schema(&'a Map<String, Value>),
+    /// Mistral wants a schema of functions without arguments too.
+    NoArguments(Value),
+}
+
+impl<'a> Head<'a> {
+    fn new(settings: &'a Settings, stream: bool) -> Head<'a> {
+        // In full, so that a new argument can't be forgotten here.
+        let CompletionArgs {
+            temperature,
+            top_p,
+            max_tokens,
+            stop,
+            random_seed,
+            presence_penalty,
+            frequency_penalty,
+            response_format,
+            tool_choice,
+            parallel_tool_calls,
+            prediction,
+            reasoning_effort,
+            safe_prompt,
+            prompt_cache_key,
+            prompt_mode,
+            service_tier,
+            min_tokens,
+            repetition_penalty,
+            top_k,
+            guardrails,
+        } = &settings.completion_args;
+        // A choice without tools is refused.
+        let tool_choice = tool_choice.as_ref().filter(|_| !settings.tools.is_empty());
+        Head {
+            model: &settings.model,
+            stream,
+            temperature: *temperature,
+            top_p: *top_p,
+            max_tokens: *max_tokens,
+            stop,
+            random_seed: *random_seed,
+            presence_penalty: *presence_penalty,
+            frequency_penalty: *frequency_penalty,
+            response_format: response_format.as_ref().map(response_format_json),
+            tool_choice: tool_choice.map(tool_choice_json),
+            parallel_tool_calls: *parallel_tool_calls,
+            prediction: prediction.as_ref().map(|text| json!({ "type": "content", "content": text })),
+            reasoning_effort: reasoning_effort.map(effort_name),
+            safe_prompt: *safe_prompt,
+            prompt_cache_key,
+            prompt_mode,
+            service_tier,
+            min_tokens: *min_tokens,
+            repetition_penalty: *repetition_penalty,
+            top_k: *top_k,
+            guardrails,
+            tools: settings.tools.iter().map(function_tool).collect(),
+        }
+    }
+}
+
+fn function_tool(tool: &Tool) -> FunctionTool<'_> {
+    let Tool::Function(Function { name, description, parameters, strict }) = tool;
+    let parameters = match parameters {
+        Some(schema) => Parameters::Schema(schema),
+        None => Parameters::NoArguments(json!({ "type": "object", "properties": {} })),
+    };
+    FunctionTool { kind: "function", function: FunctionSpec { name, description, parameters, strict: *strict } }
+}
+
+fn response_format_json(format: &ResponseFormat) -> Value {
+    match format {
+        ResponseFormat::Text => json!({ "type": "text" }),
+        ResponseFormat::JsonObject => json!({ "type": "json_object" }),
+        ResponseFormat::JsonSchema { name, description, schema, strict } => {
+            let mut spec = json!({ "name": name, "schema": schema });
+            if !description.is_empty() {
+                spec["description"] = json!(description);
+            }
+            if *strict {
+                spec["strict"] = json!(true);
+            }
+            json!({ "type": "json_schema", "json_schema": spec })
+        }
+    }
+}
+
+fn tool_choice_json(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Any => json!("any"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Function(name) => json!({ "type": "function", "function": { "name": name } }),
+    }
+}
+
+fn effort_name(effort: ReasoningEffort) -> &'static str {
+    match effort {
+        ReasoningEffort::None => "none",
+        ReasoningEffort::Minimal => "minimal",
+        ReasoningEffort::Low => "low",
+        ReasoningEffort::Medium => "medium",
+        ReasoningEffort::High => "high",
+        ReasoningEffort::Xhigh => "xhigh",
+        ReasoningEffort::Max => "max",
+    }
+}

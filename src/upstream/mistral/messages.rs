@@ -1,0 +1,179 @@
+//! A history as Mistral's messages, kept encoded so that a long one costs a turn only its new entries.
+//!
+//! Entries are grouped into messages under the order rules of `mistral-common` (`validator.py`): an answer's text and the
+//! calls beside it are one assistant message, and so are an answer that was cut off and its continuation. A group stays open
+//! until an entry comes that can't belong to it; only then is it encoded for good. So `extend` gives the same messages
+//! wherever a history is split.
+//!
+//! A system message may not follow an assistant's or a tool's, nor be the last: there it is told as a user message.
+
+use std::sync::Arc;
+
+use super::{
+    content::{self, Place},
+    render, wire,
+};
+use crate::{
+    domain::{
+        Body, Chunk, Entry,
+        entry::{FunctionResult, MessageInput, OutputStatus, Role},
+    },
+    upstream::pages::Pages,
+};
+
+/// A history as messages.
+#[derive(Clone, Default)]
+pub(in crate::upstream) struct Messages {
+    /// The messages that no further entry can change, each with a comma before it.
+    closed: Pages,
+    /// The entries of the message that further entries may still join: an assistant's, or one system message.
+    open: Vec<Arc<Entry>>,
+    /// The last closed message is an assistant's or a tool's.
+    after_answer: bool,
+    /// The function calls that results may answer now.
+    calls: Vec<Arc<Entry>>,
+}
+
+/// The last message of a history, encoded for one request.
+pub(super) struct End {
+    /// It, with a comma before it; empty if all messages are closed.
+    pub(super) json: Vec<u8>,
+    /// The text that the model is asked to continue; `None`: it is asked for a new message.
+    pub(super) continued: Option<String>,
+}
+
+impl Messages {
+    /// The history with more entries. `provider`: whose thinking is replayed.
+    pub(in crate::upstream) fn extend(&self, entries: &[Arc<Entry>], provider: &str) -> Messages {
+        let mut next = self.clone();
+        let mut json = Vec::new();
+        for entry in entries {
+            next.take(entry, provider, &mut json);
+        }
+        next.closed.push(json);
+        next
+    }
+
+    /// How long the messages are, encoded.
+    pub(in crate::upstream) fn size_bytes(&self) -> usize {
+        // An open message is short and seldom: it is encoded to be measured.
+        let mut json = Vec::new();
+        if !self.open.is_empty() {
+            render::write_assistant(&mut json, &self.open, "");
+        }
+        self.closed.size_bytes() + json.len()
+    }
+
+    /// The closed messages.
+    pub(super) fn closed(&self) -> &Pages {
+        &self.closed
+    }
+
+    /// The last message as a request carries it. With `continue_last` the model is asked to continue an assistant's message.
+    pub(super) fn end(&self, provider: &str, continue_last: bool) -> End {
+        let mut json = Vec::new();
+        let mut continued = None;
+        if let Some(system) = as_system(&self.open) {
+            render::write(&mut json, &told_by_user(system, provider));
+        } else if continue_last {
+            continued = render::write_prefix(&mut json, &self.open, provider);
+        } else {
+            render::write_assistant(&mut json, &self.open, provider);
+        }
+        End { json, continued }
+    }
+
+    fn take(&mut self, entry: &Arc<Entry>, provider: &str, json: &mut Vec<u8>) {
+        if !self.takes_in(&entry.body) {
+            self.close(provider, json);
+        }
+        match &entry.body {
+            Body::MessageInput(MessageInput { role: Role::User, content, prefix: _ }) => {
+                let content = content::content(content, Place::User, provider);
+                self.write_plain(json, &wire::Message::User { content });
+            }
+            Body::FunctionResult(result) => self.write_result(json, result, provider),
+            Body::MessageInput(MessageInput { role: Role::System | Role::Assistant, .. })
+            | Body::MessageOutput(_)
+            | Body::FunctionCall(_) => self.open.push(entry.clone()),
+            Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => {
+                self.open.push(entry.clone());
+                // It was answered at once, so what follows is a new message; unless functions wait for their results, before
+                // which no new message may begin.
+                if !self.waits_for_results() {
+                    self.close(provider, json);
+                }
+            }
+        }
+    }
+
+    /// Whether an entry of this kind, coming next, belongs to the open message.
+    fn takes_in(&self, next: &Body) -> bool {
+        let Some(last) = self.open.last() else { return false };
+        match next {
+            Body::MessageInput(_) | Body::FunctionResult(_) => false,
+            Body::MessageOutput(_) => self.waits_for_results() || is_unfinished(&last.body),
+            Body::FunctionCall(_) | Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => {
+                as_system(&self.open).is_none()
+            }
+        }
+    }
+
+    fn waits_for_results(&self) -> bool {
+        self.open.iter().any(|entry| matches!(entry.body, Body::FunctionCall(_)))
+    }
+
+    fn close(&mut self, provider: &str, json: &mut Vec<u8>) {
+        let open = std::mem::take(&mut self.open);
+        if let Some(system) = as_system(&open) {
+            let message = if self.after_answer {
+                told_by_user(system, provider)
+            } else {
+                wire::Message::System { content: content::content(system, Place::System, provider) }
+            };
+            self.write_plain(json, &message);
+        } else if render::write_assistant(json, &open, provider) {
+            self.after_answer = true;
+            self.calls = open.into_iter().filter(|entry| matches!(entry.body, Body::FunctionCall(_))).collect();
+        }
+    }
+
+    /// Writes a user's or a system message.
+    fn write_plain(&mut self, json: &mut Vec<u8>, message: &wire::Message<'_>) {
+        render::write(json, message);
+        self.after_answer = false;
+        self.calls.clear();
+    }
+
+    fn write_result(&mut self, json: &mut Vec<u8>, result: &FunctionResult, provider: &str) {
+        render::write(json, &render::result(result, &self.calls, provider));
+        self.after_answer = true;
+    }
+}
+
+/// The content of the open message, if it is a system message.
+fn as_system(open: &[Arc<Entry>]) -> Option<&[Chunk]> {
+    let Body::MessageInput(MessageInput { role: Role::System, content, prefix: _ }) = &open.first()?.body else {
+        return None;
+    };
+    Some(content)
+}
+
+/// A system message where Mistral takes none.
+fn told_by_user(system: &[Chunk], provider: &str) -> wire::Message<'static> {
+    let text = content::text_of(&content::content(system, Place::System, provider));
+    wire::Message::User { content: wire::Content::Text(format!("<system>\n{text}\n</system>").into()) }
+}
+
+/// Whether the model's next message goes on with this one.
+fn is_unfinished(body: &Body) -> bool {
+    match body {
+        Body::MessageInput(message) => message.role == Role::Assistant && message.prefix,
+        Body::MessageOutput(message) => message.status == OutputStatus::Incomplete,
+        Body::FunctionCall(_)
+        | Body::FunctionResult(_)
+        | Body::ToolExecution(_)
+        | Body::AgentHandoff(_)
+        | Body::HumanHandoff(_) => false,
+    }
+}

@@ -1,0 +1,166 @@
+//! Entries to the messages that they make.
+//!
+//! - An assistant message that has neither content nor calls is left out: one such message makes every later request fail.
+//! - What the service or the provider ran by itself (tool executions, handoffs) is told as a call and its result. As a note in
+//!   the assistant's text it would teach the model to write such notes instead of calling.
+//! - A function's error is the JSON object `{"error": TEXT}` in the result: chat completions has no flag for it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{
+    content::{self, Place},
+    tool_id::provider_id,
+    wire,
+};
+use crate::domain::{
+    Body, Chunk, Entry,
+    entry::{FunctionCall, FunctionResult, MessageInput, MessageOutput, OutputStatus, ToolExecution},
+};
+
+/// Writes a message with a comma before it.
+pub(super) fn write(json: &mut Vec<u8>, message: &wire::Message<'_>) {
+    json.push(b',');
+    serde_json::to_writer(json, message).expect("writing to memory can't fail, and all keys are strings");
+}
+
+/// Writes the assistant message that these entries make, and the results of the calls that the service or the provider
+/// answered itself. False: it would be empty, and nothing was written.
+pub(super) fn write_assistant(json: &mut Vec<u8>, entries: &[Arc<Entry>], provider: &str) -> bool {
+    let content = content::content(said(entries), Place::Assistant, provider);
+    let mut tool_calls = Vec::new();
+    let mut results = Vec::new();
+    for entry in entries {
+        let Some(Called { call, answer }) = called(entry, provider) else { continue };
+        results.extend(answer.map(|content| wire::Message::Tool {
+            tool_call_id: call.id.clone(),
+            name: Some(call.function.name.clone()),
+            content,
+        }));
+        tool_calls.push(call);
+    }
+    if tool_calls.is_empty() && content::is_empty(&content) {
+        return false;
+    }
+    write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
+    for result in &results {
+        write(json, result);
+    }
+    true
+}
+
+/// Writes the assistant message that these entries make for the model to continue, and returns its text. `None`: it would be
+/// empty, and nothing was written.
+pub(super) fn write_prefix(json: &mut Vec<u8>, entries: &[Arc<Entry>], provider: &str) -> Option<String> {
+    let mut content = content::content(said(entries), Place::Assistant, provider);
+    if content::is_empty(&content) {
+        return None;
+    }
+    // A thought in the last place was cut off: the model goes on thinking.
+    if let wire::Content::Chunks(chunks) = &mut content
+        && let Some(wire::Chunk::Thinking { closed, .. }) = chunks.last_mut()
+    {
+        *closed = false;
+    }
+    let text = content::text_of(&content);
+    write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: true });
+    Some(text)
+}
+
+/// A function's result. `calls`: the calls that it may answer; Mistral wants the function's name with the result.
+pub(super) fn result<'a>(result: &'a FunctionResult, calls: &'a [Arc<Entry>], provider: &str) -> wire::Message<'a> {
+    let FunctionResult { tool_call_id, content, is_error } = result;
+    let name = calls.iter().find_map(|entry| {
+        let Body::FunctionCall(call) = &entry.body else { return None };
+        (call.tool_call_id == *tool_call_id).then(|| function_name(&call.name))
+    });
+    let content = content::content(content, Place::Tool, provider);
+    let content = if *is_error { as_error(content) } else { content };
+    wire::Message::Tool { tool_call_id: provider_id(tool_call_id), name, content }
+}
+
+fn said(entries: &[Arc<Entry>]) -> impl Iterator<Item = &Chunk> {
+    entries.iter().flat_map(|entry| match &entry.body {
+        Body::MessageInput(MessageInput { content, .. }) | Body::MessageOutput(MessageOutput { content, .. }) => {
+            content.as_slice()
+        }
+        Body::FunctionCall(_)
+        | Body::FunctionResult(_)
+        | Body::ToolExecution(_)
+        | Body::AgentHandoff(_)
+        | Body::HumanHandoff(_) => &[],
+    })
+}
+
+/// An entry as a call.
+struct Called<'a> {
+    call: wire::ToolCall<'a>,
+    /// What came of it, if no entry of its own says so.
+    answer: Option<wire::Content<'a>>,
+}
+
+fn called<'a>(entry: &'a Entry, provider: &str) -> Option<Called<'a>> {
+    // What is no call to us has no call id. Its entry id is as unique.
+    let entry_id = || provider_id(&entry.id.to_string()).into_owned().into();
+    match &entry.body {
+        Body::MessageInput(_) | Body::MessageOutput(_) | Body::FunctionResult(_) => None,
+        Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation: _ }) => {
+            let call = tool_call(provider_id(tool_call_id), name, arguments.into());
+            Some(Called { call, answer: None })
+        }
+        Body::ToolExecution(run) => {
+            let call = tool_call(entry_id(), &run.name, (&*run.arguments).into());
+            Some(Called { call, answer: Some(outcome(run, provider)) })
+        }
+        Body::AgentHandoff(handoff) => {
+            let arguments = serde_json::json!({ "agent": handoff.next_agent_name }).to_string();
+            Some(transfer(tool_call(entry_id(), "transfer_to_agent", arguments.into())))
+        }
+        Body::HumanHandoff(handoff) => {
+            let arguments = serde_json::json!({ "message": handoff.message }).to_string();
+            Some(transfer(tool_call(entry_id(), "transfer_to_human", arguments.into())))
+        }
+    }
+}
+
+fn tool_call<'a>(id: Cow<'a, str>, name: &'a str, arguments: Cow<'a, str>) -> wire::ToolCall<'a> {
+    // A call without arguments: an empty text is not JSON.
+    let arguments = if arguments.trim().is_empty() { "{}".into() } else { arguments };
+    wire::ToolCall { id, kind: "function", function: wire::FunctionCall { name: function_name(name), arguments } }
+}
+
+fn transfer(call: wire::ToolCall<'_>) -> Called<'_> {
+    Called { call, answer: Some(wire::Content::Text("transferred".into())) }
+}
+
+/// The name as Mistral takes it, `[a-zA-Z0-9_-]{1,64}`. Models make names up, and one that doesn't fit would make every later
+/// request of the conversation fail.
+fn function_name(name: &str) -> Cow<'_, str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if (1..=64).contains(&name.len()) && name.chars().all(fits) {
+        return name.into();
+    }
+    let name: String = name.chars().map(|c| if fits(c) { c } else { '_' }).take(64).collect();
+    if name.is_empty() { "_".into() } else { name.into() }
+}
+
+fn as_error(content: wire::Content<'_>) -> wire::Content<'_> {
+    let text = serde_json::json!({ "error": content::text_of(&content) }).to_string();
+    match content {
+        wire::Content::Text(_) => wire::Content::Text(text.into()),
+        wire::Content::Chunks(chunks) => {
+            let others = chunks.into_iter().filter(|chunk| !matches!(chunk, wire::Chunk::Text { .. }));
+            wire::Content::Chunks([wire::Chunk::Text { text: text.into() }].into_iter().chain(others).collect())
+        }
+    }
+}
+
+fn outcome<'a>(run: &'a ToolExecution, provider: &str) -> wire::Content<'a> {
+    let result = content::content(&run.result, Place::Tool, provider);
+    if !content::is_empty(&result) {
+        return result;
+    }
+    match run.status {
+        OutputStatus::Completed => wire::Content::Text((&*run.info).into()),
+        OutputStatus::Incomplete => wire::Content::Text(r#"{"error":"the tool was cut off"}"#.into()),
+    }
+}

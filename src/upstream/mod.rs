@@ -1,0 +1,112 @@
+//! Providers: a history and settings in, pieces of the model's answer out.
+//!
+//! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; a folder per dialect (today only
+//! `mistral`) knows what the JSON means. What the dialects share stays outside of their folders; a second one makes
+//! [`Transcript`] and the answer's decoder enums over both.
+//!
+//! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
+//! Nothing here retries: a [`Failure`] says whether and when that is worth while.
+
+mod client;
+mod completion;
+mod key;
+mod mistral;
+mod origin;
+mod pages;
+mod retry_after;
+mod sse;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+pub use self::{
+    client::{OptionsError, Provider},
+    completion::Completion,
+    key::{KeySource, Secret},
+};
+use crate::domain::{Chunk, Entry, Failure, FinishReason, Settings, Usage, entry::Thinking};
+
+/// Where a provider is, and what is allowed to it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its name in failures and in the thinking that it signs, such as "mistral".
+    pub name: String,
+    /// Such as `https://api.mistral.ai`, with or without `/v1`. http or https, without user name and query.
+    pub base_url: String,
+    /// Its key.
+    pub key: KeySource,
+    /// For the TCP and TLS handshakes of a new connection; after it SERVICE_UNAVAILABLE, nothing was spent.
+    pub connect_timeout: Duration,
+    /// From the call to the head of a streamed answer; after it TIMEOUT. An answer that is not streamed is written before its
+    /// head is sent and gets 300 s, as Mistral's SDK gives it.
+    pub first_byte_timeout: Duration,
+    /// For each silence within an answer; after it TIMEOUT.
+    pub idle_timeout: Duration,
+    /// For the text, thinking and arguments of an answer together; beyond it UPSTREAM_PROTOCOL_ERROR.
+    pub max_output_bytes: usize,
+}
+
+/// The messages of a history as the provider takes them, ready to be sent. Cheap to clone; states of one history share what
+/// they have in common.
+#[derive(Clone, Default)]
+pub struct Transcript {
+    messages: mistral::Messages,
+}
+
+impl Transcript {
+    /// About how much memory it holds: its encoded length.
+    pub fn size_bytes(&self) -> usize {
+        self.messages.size_bytes()
+    }
+
+    fn extend(&self, entries: &[Arc<Entry>], provider: &str) -> Transcript {
+        Transcript { messages: self.messages.extend(entries, provider) }
+    }
+}
+
+impl fmt::Debug for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transcript").field("size_bytes", &self.size_bytes()).finish()
+    }
+}
+
+/// One call of the model.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Model, instructions, tools and arguments.
+    pub settings: &'a Settings,
+    /// The history.
+    pub transcript: &'a Transcript,
+    /// Pieces as they are made; otherwise all at the end.
+    pub stream: bool,
+    /// The history ends in an assistant message that the model continues. The answer holds only what it adds. Without effect
+    /// where there is nothing to continue.
+    pub continue_last: bool,
+    /// Bounds the whole call, answer included; after it TIMEOUT.
+    pub deadline: Option<Instant>,
+}
+
+/// A piece of the model's answer, in the model's order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    /// More of the text. Never empty.
+    Text(String),
+    /// More of the thinking, the provider's name filled in. May only sign or end what came before.
+    Thinking(Thinking),
+    /// Some other chunk, whole.
+    Chunk(Chunk),
+    /// More of a function call.
+    Call {
+        /// Which one: 0, 1, 2 … in the order in which they began.
+        index: u32,
+        /// The function, with the first piece of each call and only there.
+        name: Option<String>,
+        /// More of the JSON text.
+        arguments: String,
+    },
+    /// The model has stopped. Once in each answer that doesn't fail; no content comes after it.
+    Finish(FinishReason),
+    /// What was used, if the provider says. After `Finish`.
+    Usage(Usage),
+}
