@@ -7,3 +7,5 @@ mod offline_wire;
 mod scripted_provider;
 mod support;
 mod transport;
+mod upstream_order;
+mod upstream_requests;

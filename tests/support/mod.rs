@@ -1,4 +1,7 @@
 //! What the tests share.
 
+pub(crate) mod golden;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod provider;
+pub(crate) mod upstream;

@@ -1,0 +1,57 @@
+//! A provider client for the tests, and requests for it.
+
+use std::time::Duration;
+
+use causerie::{
+    domain::{Failure, Settings},
+    upstream::{Completion, KeySource, Options, Piece, Provider, Request, Secret, Transcript},
+};
+
+/// Options that a test changes where it needs to. Nothing in them runs out within a healthy test.
+pub(crate) fn options(base_url: &str) -> Options {
+    Options {
+        name: "mistral".to_owned(),
+        base_url: base_url.to_owned(),
+        key: KeySource::Value(Secret::new("sk-of-the-test")),
+        connect_timeout: Duration::from_secs(10),
+        first_byte_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(10),
+        max_output_bytes: 2 << 20,
+    }
+}
+
+pub(crate) fn provider(base_url: &str) -> Provider {
+    Provider::new(options(base_url)).expect("the options are right")
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings { model: "mistral-small-latest".to_owned(), ..Settings::default() }
+}
+
+/// A streamed request without a deadline.
+pub(crate) fn request<'a>(settings: &'a Settings, transcript: &'a Transcript) -> Request<'a> {
+    Request { settings, transcript, stream: true, continue_last: false, deadline: None }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read(mut completion: Completion) -> (Vec<Piece>, Option<Failure>) {
+    let mut pieces = Vec::new();
+    while let Some(next) = completion.next().await {
+        match next {
+            Ok(piece) => pieces.push(piece),
+            Err(failure) => {
+                assert!(completion.next().await.is_none(), "nothing comes after an error");
+                return (pieces, Some(failure));
+            }
+        }
+    }
+    assert!(completion.next().await.is_none(), "the end stays the end");
+    (pieces, None)
+}
+
+/// All text of an answer.
+pub(crate) fn said(pieces: &[Piece]) -> String {
+    let texts =
+        pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None });
+    texts.collect()
+}
