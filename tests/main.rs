@@ -7,5 +7,7 @@ mod offline_wire;
 mod scripted_provider;
 mod support;
 mod transport;
+mod upstream_errors;
 mod upstream_order;
 mod upstream_requests;
+mod upstream_transport;
