@@ -1,0 +1,251 @@
+//! Writing turns: rows in a fixed order, the version's row last, then one shared sync.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use uuid::Uuid;
+
+use super::{
+    Commit, Ended, Inner, Place, Store, Stored,
+    error::Error,
+    history::Row,
+    keys::{self, CHUNK_BYTES, Index},
+    record::{
+        row::{Part, pack},
+        settings::encode_settings,
+        version::{self, Ancestry},
+    },
+};
+use crate::domain::{Settings, TurnId};
+
+/// An ancestry row holds so many segments; the ones before are those of another branch. Else a chain of forks would cost the
+/// square of its length.
+const SEGMENTS_A_ROW: usize = 256;
+
+/// As many heads are named when a parent is none.
+const HEADS_NAMED: usize = 20;
+
+impl Store {
+    /// Writes a turn that made a version: all of it or nothing, durable when this returns. Gives the version back, for the next
+    /// turn. If the caller goes away meanwhile it is written all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ParentGone`], [`Error::HeadMoved`] (only with `require_head`), [`Error::Exists`], [`Error::Failed`]. Low space
+    /// is none: [`Store::accepts_turns`] keeps room for turns that have begun.
+    pub async fn commit(&self, commit: Commit) -> Result<Stored, Error> {
+        let Commit { version, parent, kept, inputs, turn, events, request, require_head } = commit;
+        debug_assert_eq!(version.id.0, turn.id.0, "a version is named after its turn");
+        debug_assert_eq!(version.entry_count, kept + (inputs.len() + turn.outputs.len()) as u64);
+        let inner = &*self.inner;
+        inner.flusher.writable()?;
+        let request_fingerprint = request.as_ref().map(|(_, fingerprint)| *fingerprint);
+        let row = pack(&Ended { turn, inputs, events, request_fingerprint, kept });
+        let own = Place { branch: version.id.0, seq: 0, depth: 0, settings: version.id.0 };
+        let mut new = New { stored: Stored { version, place: own }, parent, kept, row, request };
+        let written = {
+            let _no_delete = inner.locks.keep(new.stored.version.root_id.0).await;
+            inner.write(&mut new, require_head)
+        };
+        match written {
+            Ok(()) => {}
+            Err(Error::HeadMoved(_)) => return Err(inner.head_moved(&new)?),
+            Err(error) => return Err(error),
+        }
+        inner.commits.fetch_add(1, Ordering::Relaxed);
+        inner.flusher.flushed().await?;
+        Ok(new.stored)
+    }
+
+    /// Writes a turn that made no version, so that it can be asked for. All of it or nothing, durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ParentGone`]: its conversation was deleted, and so would it be. [`Error::Failed`].
+    pub async fn commit_failed(&self, ended: Ended) -> Result<(), Error> {
+        let inner = &*self.inner;
+        inner.flusher.writable()?;
+        let row = pack(&ended);
+        match ended.turn.parent_id {
+            Some(parent) => {
+                let root = inner.version(parent.0)?.ok_or(Error::ParentGone)?.version.root_id;
+                let _no_delete = inner.locks.keep(root.0).await;
+                if !inner.exists(parent.0)? {
+                    return Err(Error::ParentGone);
+                }
+                inner.insert_failed(&ended, &row)
+            }
+            None => inner.insert_failed(&ended, &row),
+        }
+        .map_err(|error| inner.flusher.fail(error))?;
+        inner.commits.fetch_add(1, Ordering::Relaxed);
+        inner.flusher.flushed().await
+    }
+}
+
+/// A turn on its way in.
+struct New {
+    /// The version; its place is found under the lock.
+    stored: Stored,
+    parent: Option<Stored>,
+    kept: u64,
+    /// Its packed row.
+    row: Vec<u8>,
+    request: Option<(String, [u8; 16])>,
+}
+
+impl Inner {
+    /// Finds the place of a new version and writes it there.
+    fn write(&self, new: &mut New, require_head: bool) -> Result<(), Error> {
+        let id = new.stored.version.id.0;
+        // Whoever adds a child to a version holds the lock of that version's branch.
+        let _branch = self.locks.branch(new.parent.as_ref().map_or(id, |parent| parent.place.branch));
+        if self.exists(id)? {
+            return Err(Error::Exists);
+        }
+        if let Some(parent) = &new.parent {
+            if !self.exists(parent.version.id.0)? {
+                return Err(Error::ParentGone);
+            }
+            if require_head && !self.is_head(parent)? {
+                return Err(Error::HeadMoved(Vec::new()));
+            }
+            new.stored.place = self.place_of(&new.stored, parent, new.kept)?;
+        }
+        let ancestry = self.new_ancestry(new)?;
+        self.insert(new, ancestry.as_ref()).map_err(|error| self.flusher.fail(error))
+    }
+
+    fn head_moved(&self, new: &New) -> Result<Error, Error> {
+        let parent = new.parent.as_ref().expect("only a parent can be no head");
+        Ok(Error::HeadMoved(self.heads_below(parent, HEADS_NAMED)?))
+    }
+
+    /// Behind its parent if that is the end of its branch and is kept whole; otherwise at the beginning of a new branch.
+    fn place_of(&self, new: &Stored, parent: &Stored, kept: u64) -> Result<Place, Error> {
+        let id = new.version.id.0;
+        let same = same_settings(&new.version.settings, &parent.version.settings);
+        let settings = if same { parent.place.settings } else { id };
+        let Place { branch, seq, depth, .. } = parent.place;
+        // Listing relies on ids that grow along a branch; a clock that was set back opens a new one.
+        let extends = kept == parent.version.entry_count && new.version.id > parent.version.id;
+        if extends && self.make_room(branch, seq + 1)? {
+            return Ok(Place { branch, seq: seq + 1, depth, settings });
+        }
+        Ok(Place { branch: id, seq: 0, depth: depth + 1, settings })
+    }
+
+    /// Whether a place is free. What a crash left there is removed.
+    fn make_room(&self, branch: Uuid, seq: u32) -> Result<bool, Error> {
+        let Some(head) = self.head(branch, seq)? else { return Ok(true) };
+        if self.exists(head.id)? {
+            return Ok(false);
+        }
+        self.erase_turn(branch, seq, Some(head.id))?;
+        Ok(true)
+    }
+
+    /// What a new branch grows out of: its parent's path, cut where the kept history ends.
+    fn new_ancestry(&self, new: &New) -> Result<Option<Ancestry>, Error> {
+        let (Some(parent), Place { seq: 0, depth, settings, .. }) = (&new.parent, new.stored.place) else {
+            return Ok(None);
+        };
+        let mut segments = self.path(parent)?;
+        let needed = segments.partition_point(|segment| segment.end < new.kept);
+        segments.truncate(if new.kept == 0 { 0 } else { needed + 1 });
+        if let Some(last) = segments.last_mut() {
+            last.end = new.kept;
+        }
+        // What comes before a segment is the whole ancestry of that segment's branch.
+        let first = segments.len().saturating_sub(1) / SEGMENTS_A_ROW * SEGMENTS_A_ROW;
+        let segments = segments.split_off(first);
+        Ok(Some(Ancestry {
+            parent: parent.version.id.0,
+            parent_branch: parent.place.branch,
+            parent_seq: parent.place.seq,
+            depth,
+            settings,
+            base: if first == 0 { None } else { Some(segments[0].branch) },
+            segments,
+        }))
+    }
+
+    /// The rows of a commit. A delete finds all that a crash leaves of them: by the branch's rows in its parent and its tree,
+    /// which therefore come first, or by the turn's row. The version's row is the last.
+    fn insert(&self, new: &New, ancestry: Option<&Ancestry>) -> Result<(), Error> {
+        let Stored { version, place } = &new.stored;
+        let (id, settings) = (version.id.0, &version.settings);
+        if let Some(ancestry) = ancestry {
+            self.disk.insert(keys::child(ancestry.parent, id), &[])?;
+            self.disk.insert(keys::ancestry(id), &version::encode_ancestry(ancestry))?;
+        }
+        if place.seq == 0 {
+            self.disk.insert(keys::branch(version.root_id.0, place.depth, id), &[])?;
+        }
+        self.insert_row(Row::Turn(place.branch, place.seq), &new.row)?;
+        if place.settings == id {
+            let row = encode_settings(settings);
+            self.disk.insert(keys::settings(id), &row)?;
+            self.settings.insert(id, (Arc::clone(settings), row.len() as u32));
+        }
+        if place.seq == 0 || place.settings == id {
+            self.insert_indexes(settings, place)?;
+        }
+        self.insert_request(
+            new.request.as_ref().map(|(id, fingerprint)| (id.as_str(), *fingerprint)),
+            version.id.turn(),
+        )?;
+        self.disk.insert(keys::version(id), &version::encode_version(&new.stored))
+    }
+
+    /// The pieces of a row, the first one last: without it the row does not exist.
+    fn insert_row(&self, row: Row, value: &[u8]) -> Result<(), Error> {
+        for (chunk, piece) in value.chunks(CHUNK_BYTES).enumerate().rev() {
+            self.disk.insert(row.key(chunk), piece)?;
+        }
+        Ok(())
+    }
+
+    /// The values that a version brings into its branch. Each belongs to the turn that brought it first.
+    fn insert_indexes(&self, settings: &Settings, place: &Place) -> Result<(), Error> {
+        for index in indexes(settings) {
+            let key = keys::indexed_in(index, place.branch);
+            if place.seq == 0 || !self.disk.contains(key)? {
+                self.disk.insert(key, &place.seq.to_be_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert_request(&self, request: Option<(&str, [u8; 16])>, turn: TurnId) -> Result<(), Error> {
+        let Some((request_id, fingerprint)) = request else { return Ok(()) };
+        self.disk.insert(keys::request(request_id), &version::encode_request(turn, fingerprint))
+    }
+
+    fn insert_failed(&self, ended: &Ended, row: &[u8]) -> Result<(), Error> {
+        let Ended { turn, request_fingerprint, .. } = ended;
+        if let Some(parent) = turn.parent_id {
+            self.disk.insert(keys::failed_on(parent.0, turn.id.0), &[])?;
+        }
+        self.insert_request(turn.request_id.as_deref().zip(*request_fingerprint), turn.id)?;
+        self.insert_row(Row::Failed(turn.id.0), row)
+    }
+
+    /// The request id of a turn, if its row is whole.
+    pub(super) fn request_of(&self, row: Row) -> Result<Option<String>, Error> {
+        let row = self.row(row, Part::Log)?;
+        let ended = row.map(|(head, row)| head.ended(&row)).transpose()?;
+        Ok(ended.and_then(|ended| ended.turn.request_id))
+    }
+}
+
+/// What a version is found by, besides its tree.
+pub(super) fn indexes(settings: &Settings) -> impl Iterator<Item = Index<'_>> {
+    let pairs = settings.metadata.iter().map(|(name, value)| Index::Pair(name, value));
+    let model = (!settings.model.is_empty()).then_some(Index::Model(&settings.model));
+    let agent = settings.agent_id.as_deref().map(Index::Agent);
+    pairs.chain(model).chain(agent)
+}
+
+fn same_settings(one: &Arc<Settings>, other: &Arc<Settings>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}

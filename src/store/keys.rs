@@ -1,0 +1,205 @@
+//! Every key of the store, on one page. One byte says what the row is, ids are 16 bytes, numbers are big-endian. A byte that was
+//! once used for something is never used for anything else.
+//!
+//! | key | value | when |
+//! |---|---|---|
+//! | `@` | format version and secret of the store | once |
+//! | `W` | a number that is kept in a file, too: whether the newest writes are there | once a second |
+//! | `T branch seq4 chunk2` | a turn: its entries and its event log, in pieces of 64 KiB | every turn |
+//! | `V version` | a version: where its turn lies and what it fixes. **The commit point**: written last | every turn |
+//! | `S version` | the settings that this version introduced; its descendants share them | if they differ from the parent's |
+//! | `A branch` | what a branch grew out of: its ancestry | a branch that is not a root |
+//! | `R root depth4 branch` | nothing: the branches of a tree, parents first | every branch |
+//! | `C version branch` | nothing: the branches that were opened on a version | a branch that is not a root |
+//! | `M pair8 branch`, `X model8 branch`, `G agent8 branch` | the seq that brought the value into the branch | every branch, and an override |
+//! | `K request-id` | turn id and fingerprint of the request | if there is one |
+//! | `F turn chunk2` | a turn that made no version, in pieces of 64 KiB; chunk 0 is written last | a failed turn |
+//! | `E version turn` | nothing: the failed turns that ran on a version | a failed turn with a parent |
+//! | `Z turn` | nothing: the turn was deleted, which tells it from one that a crash lost | deleted turns |
+//! | `D version` | a delete that has begun and is redone at open | while it runs |
+//!
+//! A branch is named after its first version.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+use uuid::Uuid;
+
+/// The row of the store itself.
+pub(super) const META: [u8; 1] = *b"@";
+
+/// The number that shows whether the newest writes are there.
+pub(super) const WITNESS: [u8; 1] = *b"W";
+
+/// Most bytes of a value; longer ones are cut. A leaf of sled holds up to 16 of them and must stay below the size at which
+/// sled moves it to a file of its own, which it never syncs.
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+
+const fn key<const N: usize>(prefix: u8) -> [u8; N] {
+    let mut key = [0; N];
+    key[0] = prefix;
+    key
+}
+
+/// A piece of the turn at `seq` of a branch.
+pub(super) fn turn(branch: Uuid, seq: u32, chunk: u16) -> [u8; 23] {
+    let mut key = key(b'T');
+    key[1..17].copy_from_slice(branch.as_bytes());
+    key[17..21].copy_from_slice(&seq.to_be_bytes());
+    key[21..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// Seq and chunk of a turn's key.
+pub(super) fn turn_place(key: &[u8]) -> (u32, u16) {
+    let seq = key[17..21].try_into().expect("turn keys have 23 bytes");
+    let chunk = key[21..23].try_into().expect("turn keys have 23 bytes");
+    (u32::from_be_bytes(seq), u16::from_be_bytes(chunk))
+}
+
+fn of_one<const N: usize>(prefix: u8, id: Uuid) -> [u8; N] {
+    let mut key = key(prefix);
+    key[1..17].copy_from_slice(id.as_bytes());
+    key
+}
+
+fn of_two(prefix: u8, first: Uuid, second: Uuid) -> [u8; 33] {
+    let mut key = of_one(prefix, first);
+    key[17..].copy_from_slice(second.as_bytes());
+    key
+}
+
+/// The mark of a deleted turn.
+pub(super) fn deleted(turn: Uuid) -> [u8; 17] {
+    of_one(b'Z', turn)
+}
+
+/// A version.
+pub(super) fn version(id: Uuid) -> [u8; 17] {
+    of_one(b'V', id)
+}
+
+/// The prefix of all versions.
+pub(super) const ALL_VERSIONS: [u8; 1] = *b"V";
+
+/// The settings that a version introduced.
+pub(super) fn settings(id: Uuid) -> [u8; 17] {
+    of_one(b'S', id)
+}
+
+/// The ancestry of a branch.
+pub(super) fn ancestry(branch: Uuid) -> [u8; 17] {
+    of_one(b'A', branch)
+}
+
+/// The branches of a tree. A prefix.
+pub(super) fn branches(root: Uuid) -> [u8; 17] {
+    of_one(b'R', root)
+}
+
+/// The prefix of all branches of all trees.
+pub(super) const ALL_BRANCHES: [u8; 1] = *b"R";
+
+/// A branch of a tree; `depth` is the number of branches that it grew out of, so that parents come first.
+pub(super) fn branch(root: Uuid, depth: u32, branch: Uuid) -> [u8; 37] {
+    let mut key = of_one(b'R', root);
+    key[17..21].copy_from_slice(&depth.to_be_bytes());
+    key[21..].copy_from_slice(branch.as_bytes());
+    key
+}
+
+/// Root, depth and branch of a branch's key.
+pub(super) fn branch_place(key: &[u8]) -> (Uuid, u32, Uuid) {
+    let root = key[1..17].try_into().expect("branch keys have 37 bytes");
+    let depth = key[17..21].try_into().expect("branch keys have 37 bytes");
+    (Uuid::from_bytes(root), u32::from_be_bytes(depth), last_id(key))
+}
+
+/// The branches that were opened on a version. A prefix.
+pub(super) fn children(version: Uuid) -> [u8; 17] {
+    of_one(b'C', version)
+}
+
+/// A branch that was opened on a version.
+pub(super) fn child(version: Uuid, branch: Uuid) -> [u8; 33] {
+    of_two(b'C', version, branch)
+}
+
+/// The failed turns that ran on a version. A prefix.
+pub(super) fn failed_of(version: Uuid) -> [u8; 17] {
+    of_one(b'E', version)
+}
+
+/// A failed turn that ran on a version.
+pub(super) fn failed_on(version: Uuid, turn: Uuid) -> [u8; 33] {
+    of_two(b'E', version, turn)
+}
+
+/// A piece of a turn that made no version.
+pub(super) fn failed(turn: Uuid, chunk: u16) -> [u8; 19] {
+    let mut key = of_one(b'F', turn);
+    key[17..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// A request that was answered.
+pub(super) fn request(request_id: &str) -> Vec<u8> {
+    [b"K", request_id.as_bytes()].concat()
+}
+
+/// A delete that has begun.
+pub(super) fn delete(version: Uuid) -> [u8; 17] {
+    of_one(b'D', version)
+}
+
+/// The prefix of all deletes that have begun.
+pub(super) const ALL_DELETES: [u8; 1] = *b"D";
+
+/// A value that branches are found by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Index<'a> {
+    /// A pair of the metadata.
+    Pair(&'a str, &'a str),
+    /// The model.
+    Model(&'a str),
+    /// The agent.
+    Agent(&'a str),
+}
+
+/// The branches in which a value occurs (or another of the same hash: readers compare the value itself). A prefix.
+pub(super) fn indexed(index: Index<'_>) -> [u8; 9] {
+    // The keys of the hash are part of the format.
+    let mut hash = SipHasher13::new_with_keys(0x6361_7573_6572_6965, 1);
+    let prefix = match index {
+        Index::Pair(name, value) => {
+            hash.write_u64(name.len() as u64);
+            hash.write(name.as_bytes());
+            hash.write(value.as_bytes());
+            b'M'
+        }
+        Index::Model(model) => {
+            hash.write(model.as_bytes());
+            b'X'
+        }
+        Index::Agent(agent) => {
+            hash.write(agent.as_bytes());
+            b'G'
+        }
+    };
+    let mut key = key::<9>(prefix);
+    key[1..].copy_from_slice(&hash.finish().to_be_bytes());
+    key
+}
+
+/// A branch in which a value occurs.
+pub(super) fn indexed_in(index: Index<'_>, branch: Uuid) -> [u8; 25] {
+    let mut key = [0; 25];
+    key[..9].copy_from_slice(&indexed(index));
+    key[9..].copy_from_slice(branch.as_bytes());
+    key
+}
+
+/// The id that a key ends with.
+pub(super) fn last_id(key: &[u8]) -> Uuid {
+    Uuid::from_slice(&key[key.len() - 16..]).expect("16 bytes were cut")
+}

@@ -1,0 +1,399 @@
+//! Entries and chunks on disk.
+
+use prost::{Message, Oneof};
+
+use super::{Damaged, entry_id, entry_id_bytes, required};
+use crate::domain::{
+    Body, Chunk, Entry, EntryId, Time,
+    entry::{
+        AgentHandoff, Confirmation, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
+        OutputStatus, Role, Thinking, ToolExecution,
+    },
+};
+
+/// An entry without its id.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EntryRecord {
+    #[prost(sint64, tag = "1")]
+    created_at_us: i64,
+    #[prost(sint64, optional, tag = "2")]
+    completed_at_us: Option<i64>,
+    #[prost(string, optional, tag = "3")]
+    model: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    agent_id: Option<String>,
+    #[prost(oneof = "BodyRecord", tags = "5, 6, 7, 8, 9, 10, 11")]
+    body: Option<BodyRecord>,
+}
+
+/// An entry that is not of the row's own, with its id.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NamedEntry {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    entry: Option<EntryRecord>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum BodyRecord {
+    #[prost(message, tag = "5")]
+    MessageInput(MessageInputRecord),
+    #[prost(message, tag = "6")]
+    MessageOutput(MessageOutputRecord),
+    #[prost(message, tag = "7")]
+    FunctionCall(FunctionCallRecord),
+    #[prost(message, tag = "8")]
+    FunctionResult(FunctionResultRecord),
+    #[prost(message, tag = "9")]
+    ToolExecution(ToolExecutionRecord),
+    #[prost(message, tag = "10")]
+    AgentHandoff(AgentHandoffRecord),
+    #[prost(message, tag = "11")]
+    HumanHandoff(HumanHandoffRecord),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MessageInputRecord {
+    /// 0 user, 1 system, 2 assistant.
+    #[prost(uint32, tag = "1")]
+    role: u32,
+    #[prost(message, repeated, tag = "2")]
+    content: Vec<ChunkRecord>,
+    #[prost(bool, tag = "3")]
+    prefix: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MessageOutputRecord {
+    #[prost(message, repeated, tag = "1")]
+    content: Vec<ChunkRecord>,
+    #[prost(bool, tag = "2")]
+    incomplete: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FunctionCallRecord {
+    #[prost(string, tag = "1")]
+    tool_call_id: String,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    arguments: String,
+    /// 0 none, 1 pending, 2 allowed, 3 denied.
+    #[prost(uint32, tag = "4")]
+    confirmation: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FunctionResultRecord {
+    #[prost(string, tag = "1")]
+    tool_call_id: String,
+    #[prost(message, repeated, tag = "2")]
+    content: Vec<ChunkRecord>,
+    #[prost(bool, tag = "3")]
+    is_error: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ToolExecutionRecord {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    arguments: String,
+    #[prost(string, tag = "3")]
+    info: String,
+    #[prost(message, repeated, tag = "4")]
+    result: Vec<ChunkRecord>,
+    #[prost(bool, tag = "5")]
+    incomplete: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AgentHandoffRecord {
+    #[prost(string, tag = "1")]
+    previous_agent_id: String,
+    #[prost(string, tag = "2")]
+    previous_agent_name: String,
+    #[prost(string, tag = "3")]
+    next_agent_id: String,
+    #[prost(string, tag = "4")]
+    next_agent_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HumanHandoffRecord {
+    #[prost(string, tag = "1")]
+    message: String,
+}
+
+/// A chunk.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ChunkRecord {
+    #[prost(oneof = "ChunkKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    kind: Option<ChunkKind>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum ChunkKind {
+    #[prost(string, tag = "1")]
+    Text(String),
+    /// url, detail.
+    #[prost(message, tag = "2")]
+    ImageUrl(Texts),
+    /// url, name.
+    #[prost(message, tag = "3")]
+    DocumentUrl(Texts),
+    #[prost(message, tag = "4")]
+    Thinking(ThinkingRecord),
+    /// tool, file id, file name, file type.
+    #[prost(message, tag = "5")]
+    ToolFile(Texts),
+    /// tool, title, url, favicon, description.
+    #[prost(message, tag = "6")]
+    ToolReference(Texts),
+    #[prost(string, tag = "7")]
+    InputAudio(String),
+    #[prost(string, tag = "8")]
+    File(String),
+    #[prost(message, tag = "9")]
+    Reference(Texts),
+}
+
+/// Strings in a fixed order.
+#[derive(Clone, PartialEq, Message)]
+struct Texts {
+    #[prost(string, repeated, tag = "1")]
+    texts: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ThinkingRecord {
+    #[prost(message, repeated, tag = "1")]
+    content: Vec<ChunkRecord>,
+    #[prost(string, tag = "2")]
+    signature: String,
+    #[prost(bool, tag = "3")]
+    closed: bool,
+    #[prost(string, tag = "4")]
+    provider: String,
+}
+
+impl From<&Entry> for EntryRecord {
+    fn from(entry: &Entry) -> EntryRecord {
+        EntryRecord {
+            created_at_us: entry.created_at.unix_us,
+            completed_at_us: entry.completed_at.map(|time| time.unix_us),
+            model: entry.model.clone(),
+            agent_id: entry.agent_id.clone(),
+            body: Some(body_record(&entry.body)),
+        }
+    }
+}
+
+impl EntryRecord {
+    /// The entry with its id.
+    pub(super) fn into_entry(self, id: EntryId) -> Result<Entry, Damaged> {
+        Ok(Entry {
+            id,
+            created_at: Time { unix_us: self.created_at_us },
+            completed_at: self.completed_at_us.map(|unix_us| Time { unix_us }),
+            model: self.model,
+            agent_id: self.agent_id,
+            body: body(required(self.body)?)?,
+        })
+    }
+}
+
+impl From<&Entry> for NamedEntry {
+    fn from(entry: &Entry) -> NamedEntry {
+        NamedEntry { id: entry_id_bytes(entry.id).to_vec(), entry: Some(entry.into()) }
+    }
+}
+
+impl TryFrom<NamedEntry> for Entry {
+    type Error = Damaged;
+
+    fn try_from(record: NamedEntry) -> Result<Entry, Damaged> {
+        required(record.entry)?.into_entry(entry_id(&record.id)?)
+    }
+}
+
+fn body_record(body: &Body) -> BodyRecord {
+    match body {
+        Body::MessageInput(MessageInput { role, content, prefix }) => {
+            let role = match role {
+                Role::User => 0,
+                Role::System => 1,
+                Role::Assistant => 2,
+            };
+            BodyRecord::MessageInput(MessageInputRecord { role, content: chunk_records(content), prefix: *prefix })
+        }
+        Body::MessageOutput(MessageOutput { content, status }) => BodyRecord::MessageOutput(MessageOutputRecord {
+            content: chunk_records(content),
+            incomplete: *status == OutputStatus::Incomplete,
+        }),
+        Body::FunctionCall(call) => BodyRecord::FunctionCall(call_record(call)),
+        Body::FunctionResult(FunctionResult { tool_call_id, content, is_error }) => {
+            BodyRecord::FunctionResult(FunctionResultRecord {
+                tool_call_id: tool_call_id.clone(),
+                content: chunk_records(content),
+                is_error: *is_error,
+            })
+        }
+        Body::ToolExecution(ToolExecution { name, arguments, info, result, status }) => {
+            BodyRecord::ToolExecution(ToolExecutionRecord {
+                name: name.clone(),
+                arguments: arguments.clone(),
+                info: info.clone(),
+                result: chunk_records(result),
+                incomplete: *status == OutputStatus::Incomplete,
+            })
+        }
+        Body::AgentHandoff(AgentHandoff { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name }) => {
+            BodyRecord::AgentHandoff(AgentHandoffRecord {
+                previous_agent_id: previous_agent_id.clone(),
+                previous_agent_name: previous_agent_name.clone(),
+                next_agent_id: next_agent_id.clone(),
+                next_agent_name: next_agent_name.clone(),
+            })
+        }
+        Body::HumanHandoff(HumanHandoff { message }) => {
+            BodyRecord::HumanHandoff(HumanHandoffRecord { message: message.clone() })
+        }
+    }
+}
+
+fn call_record(call: &FunctionCall) -> FunctionCallRecord {
+    FunctionCallRecord {
+        tool_call_id: call.tool_call_id.clone(),
+        name: call.name.clone(),
+        arguments: call.arguments.clone(),
+        confirmation: match call.confirmation {
+            None => 0,
+            Some(Confirmation::Pending) => 1,
+            Some(Confirmation::Allowed) => 2,
+            Some(Confirmation::Denied) => 3,
+        },
+    }
+}
+
+fn body(record: BodyRecord) -> Result<Body, Damaged> {
+    Ok(match record {
+        BodyRecord::MessageInput(MessageInputRecord { role, content, prefix }) => {
+            let role = match role {
+                0 => Role::User,
+                1 => Role::System,
+                2 => Role::Assistant,
+                _ => return Err(Damaged("a role is unknown")),
+            };
+            Body::MessageInput(MessageInput { role, content: chunks(content)?, prefix })
+        }
+        BodyRecord::MessageOutput(MessageOutputRecord { content, incomplete }) => {
+            Body::MessageOutput(MessageOutput { content: chunks(content)?, status: status(incomplete) })
+        }
+        BodyRecord::FunctionCall(record) => Body::FunctionCall(call(record)?),
+        BodyRecord::FunctionResult(FunctionResultRecord { tool_call_id, content, is_error }) => {
+            Body::FunctionResult(FunctionResult { tool_call_id, content: chunks(content)?, is_error })
+        }
+        BodyRecord::ToolExecution(ToolExecutionRecord { name, arguments, info, result, incomplete }) => {
+            let (result, status) = (chunks(result)?, status(incomplete));
+            Body::ToolExecution(ToolExecution { name, arguments, info, result, status })
+        }
+        BodyRecord::AgentHandoff(record) => {
+            let AgentHandoffRecord { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name } = record;
+            Body::AgentHandoff(AgentHandoff { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name })
+        }
+        BodyRecord::HumanHandoff(HumanHandoffRecord { message }) => Body::HumanHandoff(HumanHandoff { message }),
+    })
+}
+
+fn call(record: FunctionCallRecord) -> Result<FunctionCall, Damaged> {
+    let FunctionCallRecord { tool_call_id, name, arguments, confirmation } = record;
+    let confirmation = match confirmation {
+        0 => None,
+        1 => Some(Confirmation::Pending),
+        2 => Some(Confirmation::Allowed),
+        3 => Some(Confirmation::Denied),
+        _ => return Err(Damaged("a confirmation is unknown")),
+    };
+    Ok(FunctionCall { tool_call_id, name, arguments, confirmation })
+}
+
+fn status(incomplete: bool) -> OutputStatus {
+    if incomplete { OutputStatus::Incomplete } else { OutputStatus::Completed }
+}
+
+fn chunk_records(chunks: &[Chunk]) -> Vec<ChunkRecord> {
+    chunks.iter().map(ChunkRecord::from).collect()
+}
+
+fn chunks(records: Vec<ChunkRecord>) -> Result<Vec<Chunk>, Damaged> {
+    records.into_iter().map(Chunk::try_from).collect()
+}
+
+fn texts<const N: usize>(texts: [&String; N]) -> Texts {
+    Texts { texts: texts.map(String::clone).to_vec() }
+}
+
+fn fields<const N: usize>(texts: Texts) -> Result<[String; N], Damaged> {
+    texts.texts.try_into().map_err(|_| Damaged("a chunk has the wrong number of fields"))
+}
+
+impl From<&Chunk> for ChunkRecord {
+    fn from(chunk: &Chunk) -> ChunkRecord {
+        let kind = match chunk {
+            Chunk::Text(text) => ChunkKind::Text(text.clone()),
+            Chunk::ImageUrl { url, detail } => ChunkKind::ImageUrl(texts([url, detail])),
+            Chunk::DocumentUrl { url, name } => ChunkKind::DocumentUrl(texts([url, name])),
+            Chunk::Thinking(Thinking { content, signature, closed, provider }) => ChunkKind::Thinking(ThinkingRecord {
+                content: chunk_records(content),
+                signature: signature.clone(),
+                closed: *closed,
+                provider: provider.clone(),
+            }),
+            Chunk::ToolFile { tool, file_id, file_name, file_type } => {
+                ChunkKind::ToolFile(texts([tool, file_id, file_name, file_type]))
+            }
+            Chunk::ToolReference { tool, title, url, favicon, description } => {
+                ChunkKind::ToolReference(texts([tool, title, url, favicon, description]))
+            }
+            Chunk::InputAudio { data } => ChunkKind::InputAudio(data.clone()),
+            Chunk::File { file_id } => ChunkKind::File(file_id.clone()),
+            Chunk::Reference { reference_ids } => ChunkKind::Reference(Texts { texts: reference_ids.clone() }),
+        };
+        ChunkRecord { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<ChunkRecord> for Chunk {
+    type Error = Damaged;
+
+    fn try_from(record: ChunkRecord) -> Result<Chunk, Damaged> {
+        Ok(match required(record.kind)? {
+            ChunkKind::Text(text) => Chunk::Text(text),
+            ChunkKind::ImageUrl(texts) => {
+                let [url, detail] = fields(texts)?;
+                Chunk::ImageUrl { url, detail }
+            }
+            ChunkKind::DocumentUrl(texts) => {
+                let [url, name] = fields(texts)?;
+                Chunk::DocumentUrl { url, name }
+            }
+            ChunkKind::Thinking(ThinkingRecord { content, signature, closed, provider }) => {
+                Chunk::Thinking(Thinking { content: chunks(content)?, signature, closed, provider })
+            }
+            ChunkKind::ToolFile(texts) => {
+                let [tool, file_id, file_name, file_type] = fields(texts)?;
+                Chunk::ToolFile { tool, file_id, file_name, file_type }
+            }
+            ChunkKind::ToolReference(texts) => {
+                let [tool, title, url, favicon, description] = fields(texts)?;
+                Chunk::ToolReference { tool, title, url, favicon, description }
+            }
+            ChunkKind::InputAudio(data) => Chunk::InputAudio { data },
+            ChunkKind::File(file_id) => Chunk::File { file_id },
+            ChunkKind::Reference(Texts { texts }) => Chunk::Reference { reference_ids: texts },
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! A turn and its event log on disk. What the row's entries already say is referred to, not repeated.
+
+mod read;
+mod write;
+
+use prost::{Message, Oneof};
+
+pub(super) use self::{read::Read, write::Written};
+use super::{
+    entry::{ChunkRecord, NamedEntry},
+    turn::{FailureRecord, FullTurn, TurnRecord},
+};
+
+/// A turn and its event log.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LogRecord {
+    #[prost(message, optional, tag = "1")]
+    turn: Option<TurnRecord>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    fingerprint: Option<Vec<u8>>,
+    #[prost(message, repeated, tag = "3")]
+    events: Vec<EventRecord>,
+    /// Ids that deltas speak of and that are no outputs of the turn, 17 bytes each.
+    #[prost(bytes = "vec", tag = "4")]
+    other_ids: Vec<u8>,
+    #[prost(message, repeated, tag = "5")]
+    authors: Vec<AuthorRecord>,
+    #[prost(message, repeated, tag = "6")]
+    calls: Vec<CallRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AuthorRecord {
+    #[prost(string, tag = "1")]
+    model: String,
+    #[prost(string, optional, tag = "2")]
+    agent_id: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CallRecord {
+    #[prost(string, tag = "1")]
+    tool_call_id: String,
+    #[prost(string, tag = "2")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EventRecord {
+    /// First sequence, from the one that follows the event before.
+    #[prost(sint64, tag = "1")]
+    skipped: i64,
+    /// Sequence, from the first one.
+    #[prost(sint64, tag = "2")]
+    merged: i64,
+    /// From the event before, or from the turn's beginning.
+    #[prost(sint64, tag = "3")]
+    after_us: i64,
+    #[prost(oneof = "KindRecord", tags = "4, 5, 6, 7, 8, 9")]
+    kind: Option<KindRecord>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum KindRecord {
+    #[prost(message, tag = "4")]
+    Started(StartedRecord),
+    #[prost(message, tag = "5")]
+    Output(OutputRecord),
+    #[prost(message, tag = "6")]
+    Call(CallDeltaRecord),
+    #[prost(message, tag = "7")]
+    EntryDone(DoneRecord),
+    #[prost(message, tag = "8")]
+    ResponseDone(ResponseRecord),
+    #[prost(message, tag = "9")]
+    ResponseError(Box<FailureRecord>),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StartedRecord {
+    /// Ids and inputs are those of the turn, and the other fields are empty.
+    #[prost(bool, tag = "1")]
+    usual: bool,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    conversation_id: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    parent_id: Option<Vec<u8>>,
+    #[prost(message, repeated, tag = "4")]
+    inputs: Vec<NamedEntry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OutputRecord {
+    /// Among the outputs, or after them among the other ids.
+    #[prost(uint32, tag = "1")]
+    entry: u32,
+    #[prost(uint32, tag = "2")]
+    output_index: u32,
+    #[prost(uint32, tag = "3")]
+    content_index: u32,
+    #[prost(uint32, tag = "4")]
+    author: u32,
+    /// So many bytes of the output's text; otherwise `chunk`.
+    #[prost(uint32, optional, tag = "5")]
+    piece: Option<u32>,
+    /// The piece is of a thought.
+    #[prost(message, optional, tag = "6")]
+    thought: Option<ThoughtRecord>,
+    #[prost(message, optional, tag = "7")]
+    chunk: Option<ChunkRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ThoughtRecord {
+    #[prost(bool, tag = "1")]
+    closed: bool,
+    #[prost(string, tag = "2")]
+    provider: String,
+    #[prost(string, tag = "3")]
+    signature: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CallDeltaRecord {
+    #[prost(uint32, tag = "1")]
+    entry: u32,
+    #[prost(uint32, tag = "2")]
+    output_index: u32,
+    #[prost(uint32, tag = "3")]
+    call: u32,
+    #[prost(uint32, tag = "4")]
+    author: u32,
+    /// So many bytes of the output's arguments; otherwise `arguments`.
+    #[prost(uint32, optional, tag = "5")]
+    piece: Option<u32>,
+    #[prost(string, tag = "6")]
+    arguments: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DoneRecord {
+    /// An output; otherwise `entry`.
+    #[prost(uint32, optional, tag = "1")]
+    output: Option<u32>,
+    #[prost(message, optional, tag = "2")]
+    entry: Option<NamedEntry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResponseRecord {
+    /// None: the row's turn.
+    #[prost(message, optional, boxed, tag = "1")]
+    turn: Option<Box<FullTurn>>,
+}

@@ -1,0 +1,181 @@
+//! Writing a log: what was said before is referred to.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        entry_id_bytes, id_bytes,
+        pieces::{Cursors, text_of, whole_arguments, whole_text},
+    },
+    AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, EventRecord, KindRecord, LogRecord, OutputRecord,
+    ResponseRecord, StartedRecord, ThoughtRecord,
+};
+use crate::domain::{
+    Chunk, ConversationId, Entry, EntryId, Event, EventKind, Turn,
+    entry::Thinking,
+    event::{Author, CallHead},
+};
+
+/// A turn with its log, for writing.
+pub(in crate::store::record) struct Written<'a> {
+    pub(in crate::store::record) turn: &'a Turn,
+    pub(in crate::store::record) inputs: &'a [Arc<Entry>],
+    pub(in crate::store::record) events: &'a [Event],
+    pub(in crate::store::record) fingerprint: Option<[u8; 16]>,
+}
+
+impl From<&Written<'_>> for LogRecord {
+    fn from(written: &Written<'_>) -> LogRecord {
+        let mut writer =
+            Writer { written, cursors: Cursors::default(), ids: Vec::new(), authors: vec![], calls: vec![] };
+        let mut before = (0, written.turn.created_at.unix_us);
+        let mut events = Vec::with_capacity(written.events.len());
+        for event in written.events {
+            events.push(EventRecord {
+                skipped: event.first_sequence.wrapping_sub(before.0).wrapping_sub(1).cast_signed(),
+                merged: event.sequence.wrapping_sub(event.first_sequence).cast_signed(),
+                after_us: event.created_at.unix_us.wrapping_sub(before.1),
+                kind: Some(writer.kind(&event.kind)),
+            });
+            before = (event.sequence, event.created_at.unix_us);
+        }
+        LogRecord {
+            turn: Some(written.turn.into()),
+            fingerprint: written.fingerprint.map(|bytes| bytes.to_vec()),
+            events,
+            other_ids: writer.ids.iter().flat_map(|id| entry_id_bytes(*id)).collect(),
+            authors: writer
+                .authors
+                .iter()
+                .map(|author| AuthorRecord { model: author.model.clone(), agent_id: author.agent_id.clone() })
+                .collect(),
+            calls: writer
+                .calls
+                .iter()
+                .map(|call| CallRecord { tool_call_id: call.tool_call_id.clone(), name: call.name.clone() })
+                .collect(),
+        }
+    }
+}
+
+/// Refers to what was said before.
+struct Writer<'a> {
+    written: &'a Written<'a>,
+    cursors: Cursors,
+    ids: Vec<EntryId>,
+    authors: Vec<&'a Arc<Author>>,
+    calls: Vec<&'a Arc<CallHead>>,
+}
+
+fn index_of<'a, T: PartialEq>(seen: &mut Vec<&'a Arc<T>>, value: &'a Arc<T>) -> u32 {
+    let found = seen.iter().rposition(|other| Arc::ptr_eq(other, value) || *other == value);
+    found.unwrap_or_else(|| {
+        seen.push(value);
+        seen.len() - 1
+    }) as u32
+}
+
+impl<'a> Writer<'a> {
+    fn entry(&mut self, id: EntryId) -> u32 {
+        let outputs = &self.written.turn.outputs;
+        // Ids are equal by their UUID alone, and the kind is to come back too.
+        let same = |other: EntryId| other == id && other.kind == id.kind;
+        if let Some(index) = outputs.iter().position(|entry| same(entry.id)) {
+            return index as u32;
+        }
+        let index = self.ids.iter().position(|other| same(*other)).unwrap_or_else(|| {
+            self.ids.push(id);
+            self.ids.len() - 1
+        });
+        (outputs.len() + index) as u32
+    }
+
+    fn output(&self, index: u32) -> Option<&'a Entry> {
+        self.written.turn.outputs.get(index as usize).map(|entry| &**entry)
+    }
+
+    fn kind(&mut self, kind: &'a EventKind) -> KindRecord {
+        match kind {
+            EventKind::ResponseStarted { conversation_id, parent_id, inputs } => {
+                KindRecord::Started(self.started(*conversation_id, *parent_id, inputs))
+            }
+            EventKind::MessageOutputDelta { entry_id, output_index, content_index, author, chunk } => {
+                let entry = self.entry(*entry_id);
+                let author = index_of(&mut self.authors, author);
+                let piece = self.piece(entry, *content_index, chunk);
+                let (thought, chunk) = match (piece, chunk) {
+                    (None, chunk) => (None, Some(chunk.into())),
+                    (Some(_), Chunk::Thinking(thinking)) => (Some(thought(thinking)), None),
+                    (Some(_), _) => (None, None),
+                };
+                let (output_index, content_index) = (*output_index, *content_index);
+                KindRecord::Output(OutputRecord { entry, output_index, content_index, author, piece, thought, chunk })
+            }
+            EventKind::FunctionCallDelta { entry_id, output_index, call, author, arguments } => {
+                let entry = self.entry(*entry_id);
+                let whole = whole_arguments(self.output(entry));
+                let piece = whole.and_then(|whole| self.cursors.cut(entry, 0, whole, arguments));
+                KindRecord::Call(CallDeltaRecord {
+                    entry,
+                    output_index: *output_index,
+                    call: index_of(&mut self.calls, call),
+                    author: index_of(&mut self.authors, author),
+                    piece,
+                    arguments: if piece.is_some() { String::new() } else { arguments.clone() },
+                })
+            }
+            EventKind::EntryDone { entry } => {
+                let outputs = &self.written.turn.outputs;
+                let output = outputs.iter().position(|output| same_entry(output, entry)).map(|index| index as u32);
+                let entry = if output.is_some() { None } else { Some((&**entry).into()) };
+                KindRecord::EntryDone(DoneRecord { output, entry })
+            }
+            EventKind::ResponseDone { turn } => {
+                let other = !same_turn(turn, self.written.turn);
+                KindRecord::ResponseDone(ResponseRecord { turn: other.then(|| Box::new((&**turn).into())) })
+            }
+            EventKind::ResponseError { failure } => KindRecord::ResponseError(Box::new((&**failure).into())),
+        }
+    }
+
+    fn started(
+        &self,
+        conversation_id: Option<ConversationId>,
+        parent_id: Option<ConversationId>,
+        inputs: &[Arc<Entry>],
+    ) -> StartedRecord {
+        let Written { turn, inputs: row, .. } = self.written;
+        let usual = conversation_id == Some(turn.id.conversation())
+            && parent_id == turn.parent_id
+            && inputs.len() == row.len()
+            && inputs.iter().zip(*row).all(|(one, other)| same_entry(one, other));
+        if usual {
+            return StartedRecord { usual, ..StartedRecord::default() };
+        }
+        StartedRecord {
+            usual,
+            conversation_id: conversation_id.map(|id| id_bytes(id.0)),
+            parent_id: parent_id.map(|id| id_bytes(id.0)),
+            inputs: inputs.iter().map(|entry| (&**entry).into()).collect(),
+        }
+    }
+
+    fn piece(&mut self, entry: u32, content_index: u32, chunk: &Chunk) -> Option<u32> {
+        let whole = whole_text(self.output(entry), content_index)?;
+        self.cursors.cut(entry, content_index, whole, text_of(chunk)?)
+    }
+}
+
+fn thought(thinking: &Thinking) -> ThoughtRecord {
+    let Thinking { content: _, signature, closed, provider } = thinking;
+    ThoughtRecord { closed: *closed, provider: provider.clone(), signature: signature.clone() }
+}
+
+/// Equal in all that comes back, the kind of the id too.
+fn same_entry(one: &Arc<Entry>, other: &Arc<Entry>) -> bool {
+    Arc::ptr_eq(one, other) || (one.id.kind == other.id.kind && one == other)
+}
+
+fn same_turn(one: &Turn, other: &Turn) -> bool {
+    one == other && one.outputs.iter().zip(&other.outputs).all(|(one, other)| one.id.kind == other.id.kind)
+}
