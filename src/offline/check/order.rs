@@ -75,6 +75,10 @@ fn check_assistant(message: &Message, is_last: bool) -> Result<(), Failure> {
         let text = "Assistant message must have either content or tool_calls, but not none.";
         return Err(Failure::bad_request("invalid_request_error", None, text));
     }
+    if message.says_something() && !message.calls().is_empty() {
+        let text = "Assistant message must have either content or tool_calls, but not both.";
+        return Err(Failure::bad_request("invalid_request_error", None, text));
+    }
     if message.prefix && !is_last {
         let text = "Assistant message with prefix True must be last message";
         return Err(Failure::bad_request("invalid_request_error", None, text));

@@ -41,11 +41,25 @@ pub(super) fn write_assistant(json: &mut Vec<u8>, entries: &[Arc<Entry>], provid
     if tool_calls.is_empty() && content::is_empty(&content) {
         return false;
     }
-    write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
+    if tool_calls.is_empty() {
+        write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
+    } else {
+        write_calls(json, content, tool_calls);
+    }
     for result in &results {
         write(json, result);
     }
     true
+}
+
+/// Writes calls, after what was said before them in a message of its own: Mistral takes an assistant after an assistant, and
+/// refuses one message with both content and calls (https://github.com/github/copilot-cli/issues/4884).
+fn write_calls(json: &mut Vec<u8>, content: wire::Content<'_>, tool_calls: Vec<wire::ToolCall<'_>>) {
+    if !content::is_empty(&content) {
+        write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: false });
+    }
+    let content = wire::Content::Text("".into());
+    write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
 }
 
 /// Writes the assistant message that these entries make for the model to continue, and returns its text. `None`: it would be
