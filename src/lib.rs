@@ -1,4 +1,23 @@
-//! causerie.
+//! causerie: a self-hosted conversations service that speaks gRPC.
+//!
+//! A conversation id names an immutable version of a history. A turn runs a model over a version and makes a new one; it has
+//! a numbered event log, and whoever waits for it, unary call, stream or re-attached stream, reads that log.
+//!
+//! The folders are the architecture, and these are the only imports between them:
+//!
+//! ```text
+//! main -> config, cli, server        server -> grpc, engine, store, upstream, offline, config
+//! grpc -> engine, domain, proto      engine -> store, upstream, domain
+//! store -> domain                    upstream -> domain            cli -> proto, config
+//! domain, offline, config, proto -> nothing of ours
+//! ```
+//!
+//! Read `server.rs`, then `engine/run.rs`: a turn's way from a request to its terminal event is one screen there.
+//!
+//! What must never be: a terminal event before its version is on disk; a version that is half there; a write between a
+//! request and the provider call; a key, a prompt or an answer in a log line or a status; a panic that a client, a provider
+//! or a disk can cause.
+
 pub mod cli;
 pub mod config;
 pub mod domain;
@@ -6,4 +25,6 @@ pub mod engine;
 pub mod grpc;
 pub mod offline;
 pub mod proto;
+pub mod server;
+pub mod store;
 pub mod upstream;

@@ -2,7 +2,14 @@
 
 use std::process::ExitCode;
 
-use causerie::cli::{self, Command, Failure, chat, export, import, serve};
+use causerie::{
+    cli::{self, Command, Failure, chat, export, import, serve},
+    server::{OFFLINE_MODELS, Server},
+};
+use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cli::exit(match cli::parse() {
@@ -20,8 +27,10 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(|error| Failure::new(format!("the address is lost: {error}")))?;
     cli::run(async {
         let stop = serve::stop_requested()?;
-        eprintln!("{}", serve::banner(&config, address, &[]));
-        stop.await;
-        Ok(())
+        let failed = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
+        let listener = TcpListener::from_std(listener).map_err(|error| failed(&error))?;
+        let server = Server::open(config.clone()).await.map_err(|error| failed(&error))?;
+        eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS));
+        server.serve(listener, stop).await.map_err(|error| failed(&error))
     })
 }

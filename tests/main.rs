@@ -1,10 +1,13 @@
 //! The integration tests: one binary, one file for each behaviour.
 
+mod architecture;
+mod conversations;
 mod edge;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;
 mod scripted_provider;
+mod store;
 mod support;
 mod transport;
 mod upstream_errors;

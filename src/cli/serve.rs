@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    io::IsTerminal as _,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
 };
@@ -127,7 +128,8 @@ pub fn bind(config: &Config) -> Result<TcpListener, Failure> {
 pub fn start_log(log: &Log) -> Result<(), Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(format!("the log cannot be started: {error}"));
     let filter = EnvFilter::try_new(&log.level).map_err(|error| wrong(&error))?;
-    let log_lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log_lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let started = match log.format {
         LogFormat::Text => log_lines.try_init(),
         LogFormat::Json => log_lines.json().try_init(),

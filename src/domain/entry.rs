@@ -20,6 +20,26 @@ pub struct Entry {
     pub body: Body,
 }
 
+impl Entry {
+    /// About as many bytes as it takes in a message: its content, and an allowance for ids, times and names.
+    pub fn size_bytes(&self) -> usize {
+        let content = match &self.body {
+            Body::MessageInput(message) => chunks_bytes(&message.content),
+            Body::MessageOutput(message) => chunks_bytes(&message.content),
+            Body::FunctionCall(call) => call.tool_call_id.len() + call.arguments.len(),
+            Body::FunctionResult(result) => result.tool_call_id.len() + chunks_bytes(&result.content),
+            Body::ToolExecution(run) => run.arguments.len() + run.info.len() + chunks_bytes(&run.result),
+            Body::AgentHandoff(_) => 256,
+            Body::HumanHandoff(handoff) => handoff.message.len(),
+        };
+        content + 256
+    }
+}
+
+fn chunks_bytes(chunks: &[Chunk]) -> usize {
+    chunks.iter().map(Chunk::size_bytes).sum()
+}
+
 /// An entry on its way in: the service gives it its id, and its time if it has none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EntryDraft {
@@ -265,6 +285,28 @@ pub enum Chunk {
         /// Numbers as decimal digits.
         reference_ids: Vec<String>,
     },
+}
+
+impl Chunk {
+    /// About as many bytes as it takes in a message.
+    pub fn size_bytes(&self) -> usize {
+        let content = match self {
+            Chunk::Text(text) => text.len(),
+            Chunk::ImageUrl { url, detail } => url.len() + detail.len(),
+            Chunk::DocumentUrl { url, name } => url.len() + name.len(),
+            Chunk::Thinking(thinking) => chunks_bytes(&thinking.content) + thinking.signature.len(),
+            Chunk::ToolFile { tool, file_id, file_name, file_type } => {
+                tool.len() + file_id.len() + file_name.len() + file_type.len()
+            }
+            Chunk::ToolReference { tool, title, url, favicon, description } => {
+                tool.len() + title.len() + url.len() + favicon.len() + description.len()
+            }
+            Chunk::InputAudio { data } => data.len(),
+            Chunk::File { file_id } => file_id.len(),
+            Chunk::Reference { reference_ids } => reference_ids.iter().map(|id| id.len() + 2).sum(),
+        };
+        content + 16
+    }
 }
 
 /// What a reasoning model thought: replayed only to the provider that made it.

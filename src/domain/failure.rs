@@ -87,7 +87,7 @@ pub struct Failure {
     pub reason: Reason,
     /// For a person: what is wrong and what to change.
     pub message: String,
-    /// Every dynamic value of the message, for programs (`ErrorInfo.metadata`).
+    /// Every dynamic value of the message, for programs (`ErrorInfo.metadata`). Sorted by key.
     pub metadata: Vec<(Cow<'static, str>, String)>,
     /// The fields that break a rule (`BadRequest`), all of them.
     pub violations: Vec<Violation>,
@@ -147,7 +147,9 @@ impl Failure {
     /// The same, with a value of the text for programs.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Failure {
-        self.metadata.push((key.into(), value.into()));
+        // Sorted by key, as protobuf's maps are: what was exported and imported again is equal.
+        let (key, at) = (Cow::Borrowed(key), self.metadata.partition_point(|(other, _)| other.as_ref() < key));
+        self.metadata.insert(at, (key, value.into()));
         self
     }
 

@@ -35,6 +35,16 @@ pub struct TurnId(pub Uuid);
 impl ConversationId {
     const PREFIX: &'static str = "conv_";
 
+    /// The 16 bytes of the id, as keys and page tokens hold it.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id with these bytes; `None` if they are not 16.
+    pub fn from_bytes(bytes: &[u8]) -> Option<ConversationId> {
+        Uuid::from_slice(bytes).ok().map(ConversationId)
+    }
+
     /// The turn that made this version.
     pub fn turn(self) -> TurnId {
         TurnId(self.0)

@@ -7,6 +7,7 @@ pub mod event;
 pub mod failure;
 pub mod fold;
 pub mod ids;
+pub mod sequence;
 pub mod settings;
 pub mod turn;
 pub mod version;

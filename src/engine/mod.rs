@@ -1,3 +1,294 @@
 //! The turn: load the history, ask the provider, fold what comes, commit, tell readers.
+//!
+//! Knows the domain, the store and the providers; nothing of gRPC. Everything that a caller can ask is a method of [`Engine`].
 
+mod assemble;
+mod failures;
+mod history;
+mod ids;
+mod live;
+mod log;
+mod plan;
+mod read;
+mod registry;
 pub mod request;
+mod run;
+mod transfer;
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use self::{
+    history::Histories,
+    ids::TurnIds,
+    live::{Attachment, Live, Opening, Stop},
+    plan::{Plan, Terms},
+    registry::{Refused, Registry},
+    request::{Base, RequestKey, TurnRequest},
+    run::Run,
+};
+pub use self::{
+    log::{Log, Read, Reader},
+    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
+    transfer::{ExportedVersion, Import},
+};
+pub use crate::store::Ended;
+use crate::{
+    domain::{Failure, Turn, TurnId},
+    store::Store,
+    upstream::Provider,
+};
+
+/// How turns are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The longest that a turn may take.
+    pub turn_timeout: Duration,
+    /// How long a turn that can be re-attached outlives its last reader.
+    pub grace: Duration,
+    /// Turns in flight at once.
+    pub max_in_flight: usize,
+    /// What the cache of histories may take, in bytes.
+    pub history_cache_bytes: u64,
+    /// Put prompts and answers into the log.
+    pub log_content: bool,
+}
+
+/// Runs turns and answers questions about them. A cheap handle.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    provider: Provider,
+    options: Options,
+    registry: Arc<Registry>,
+    histories: Histories,
+    ids: TurnIds,
+    tasks: TaskTracker,
+    /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
+    /// the model.
+    preparing: [tokio::sync::Mutex<()>; 64],
+    hasher: RandomState,
+}
+
+/// What a call says of the turn that it asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// The caller reads events as they happen; the provider is asked to stream.
+    pub streaming: bool,
+}
+
+/// A turn that was asked for: one that runs, or one that has ended and was asked for again.
+#[derive(Debug)]
+pub struct Handle {
+    log: Arc<Log>,
+    attachment: Option<Attachment>,
+}
+
+/// Why a turn made no version.
+#[derive(Debug)]
+pub struct NoVersion {
+    /// What went wrong.
+    pub failure: Arc<Failure>,
+    /// The provider had begun to answer: the turn has cost something.
+    pub spent: bool,
+}
+
+impl Handle {
+    /// Waits for the end of the turn. Dropping the future tells the turn that its caller left.
+    pub async fn finished(self) -> Result<Arc<Turn>, NoVersion> {
+        let ended = self.log.finished().await;
+        ended.map_err(|failure| NoVersion { failure, spent: self.log.has_output() })
+    }
+
+    /// Reads the events after a sequence.
+    pub fn reader(self, after_sequence: u64) -> Reader {
+        let reader = self.log.reader(after_sequence);
+        match self.attachment {
+            Some(attachment) => reader.attached(attachment),
+            None => reader,
+        }
+    }
+}
+
+impl Engine {
+    /// An engine on this store and this provider.
+    pub fn new(store: Store, provider: Provider, options: Options) -> Engine {
+        let shared = Shared {
+            ids: TurnIds::new(store.tag_key()),
+            registry: Arc::new(Registry::new(options.max_in_flight)),
+            histories: Histories::new(options.history_cache_bytes),
+            tasks: TaskTracker::new(),
+            preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            hasher: RandomState::new(),
+            store,
+            provider,
+            options,
+        };
+        Engine { shared: Arc::new(shared) }
+    }
+
+    /// Runs a turn, or finds the one that the same request made before.
+    pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Handle, Failure> {
+        let Some(key) = request.request.clone() else { return self.start(request, caller).await };
+        let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();
+        let _one_at_a_time = self.shared.preparing[shard].lock().await;
+        match self.repeated(&key)? {
+            Some(handle) => Ok(handle),
+            None => self.start(request, caller).await,
+        }
+    }
+
+    /// Re-attaches to a turn, running or ended.
+    pub async fn resume(&self, id: TurnId, after_sequence: u64) -> Result<Reader, Failure> {
+        if let Some(live) = self.shared.registry.get(id) {
+            return Ok(attach(&live).reader(after_sequence));
+        }
+        match self.shared.ended(id).await? {
+            Some(ended) => Ok(replay(ended).reader(after_sequence)),
+            None => Ok(self.shared.lost(id, after_sequence)?),
+        }
+    }
+
+    /// Reads a turn, running or ended.
+    pub async fn turn(&self, id: TurnId) -> Result<Turn, Failure> {
+        if let Some(live) = self.shared.registry.get(id) {
+            return Ok(live.snapshot());
+        }
+        match self.shared.ended(id).await? {
+            Some(ended) => Ok(ended.turn),
+            None => self.shared.lost_turn(id),
+        }
+    }
+
+    /// Stops a turn and returns it as it ended.
+    pub async fn cancel(&self, id: TurnId) -> Result<Turn, Failure> {
+        let Some(live) = self.shared.registry.get(id) else { return self.turn(id).await };
+        live.stop(Stop::Cancelled);
+        // Either way the turn has ended.
+        let _ = live.log.finished().await;
+        Ok(live.snapshot())
+    }
+
+    /// Takes no more turns, lets those in flight finish until the deadline, then stops them and waits for their end.
+    pub async fn drain(&self, deadline: Instant) {
+        self.shared.registry.drain();
+        self.shared.tasks.close();
+        if tokio::time::timeout_at(deadline, self.shared.tasks.wait()).await.is_err() {
+            self.shared.registry.stop_all(Stop::Shutdown);
+            self.shared.tasks.wait().await;
+        }
+    }
+
+    /// The turn that the same request made before.
+    fn repeated(&self, key: &RequestKey) -> Result<Option<Handle>, Failure> {
+        let shared = &self.shared;
+        if let Some(live) = shared.registry.by_request(&key.id) {
+            let same = live.request.as_ref().is_some_and(|request| request.fingerprint == key.fingerprint);
+            return if same { Ok(Some(attach(&live))) } else { Err(failures::request_id_reused(live.log.turn_id())) };
+        }
+        let Some((id, fingerprint)) = shared.store.request(&key.id).map_err(failures::store)? else { return Ok(None) };
+        if fingerprint != key.fingerprint {
+            return Err(failures::request_id_reused(id));
+        }
+        let ended = shared.store.turn(id).map_err(failures::store)?;
+        Ok(ended.map(replay))
+    }
+
+    async fn start(&self, request: TurnRequest, caller: Caller) -> Result<Handle, Failure> {
+        let shared = &self.shared;
+        shared.registry.room().map_err(|refused| shared.refuse(refused))?;
+        if request.store {
+            shared.store.accepts_turns().map_err(failures::store)?;
+        }
+        let now = Instant::now();
+        let longest = now + shared.options.turn_timeout;
+        let terms = Terms {
+            id: if request.store { shared.ids.next() } else { shared.ids.untraceable() },
+            stream: caller.streaming,
+            require_head: matches!(request.base, Base::Append { require_head: true, .. }),
+            deadline: caller.deadline.map_or(longest, |deadline| deadline.min(longest)),
+        };
+        let key = request.request.clone();
+        let ground = shared.ground(&request).await?;
+        let plan = plan::plan(request, ground, terms, &shared.provider)?;
+        self.launch(plan, key, caller)
+    }
+
+    fn launch(&self, plan: Plan, request: Option<RequestKey>, caller: Caller) -> Result<Handle, Failure> {
+        let shared = &self.shared;
+        let created_at = ids::now();
+        let live = Arc::new(Live::new(Opening {
+            id: plan.id,
+            parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
+            model: plan.settings.model.clone(),
+            agent_id: plan.settings.agent_id.clone(),
+            created_at,
+            reattachable: caller.streaming || request.is_some(),
+            request,
+        }));
+        let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
+        live.log.push(created_at, [run::started(&plan)]);
+        let handle = attach(&live);
+        let span = tracing::info_span!("turn", id = %plan.id, model = %plan.settings.model);
+        let run = Run { shared: shared.clone(), place, plan };
+        shared.tasks.spawn(run.run().instrument(span));
+        Ok(handle)
+    }
+}
+
+impl Shared {
+    fn refuse(&self, refused: Refused) -> Failure {
+        match refused {
+            Refused::Full => failures::overloaded(self.options.max_in_flight),
+            Refused::Draining => failures::shutting_down(),
+        }
+    }
+
+    async fn ended(self: &Arc<Shared>, id: TurnId) -> Result<Option<Ended>, Failure> {
+        let shared = self.clone();
+        self.blocking(move || shared.store.turn(id)).await?.map_err(failures::store)
+    }
+
+    /// A turn that was announced and then lost has a terminal state too.
+    fn lost_turn(&self, id: TurnId) -> Result<Turn, Failure> {
+        if !self.ids.issued(id) || self.store.was_deleted(id).map_err(failures::store)? {
+            return Err(failures::no_turn(id));
+        }
+        Ok(live::lost(id, failures::turn_lost(id)))
+    }
+
+    /// A reader of a lost turn gets its terminal event as the next one.
+    fn lost(&self, id: TurnId, after_sequence: u64) -> Result<Reader, Failure> {
+        let turn = self.lost_turn(id)?;
+        let failure = Arc::new(failures::turn_lost(id));
+        let sequence = after_sequence.saturating_add(1);
+        let event = crate::domain::Event {
+            sequence,
+            first_sequence: sequence,
+            created_at: turn.created_at,
+            kind: crate::domain::EventKind::ResponseError { failure },
+        };
+        Ok(Arc::new(Log::ended(id, vec![event])).reader(0))
+    }
+}
+
+fn attach(live: &Arc<Live>) -> Handle {
+    Handle { log: live.log.clone(), attachment: Some(live.attach()) }
+}
+
+fn replay(ended: Ended) -> Handle {
+    Handle { log: Arc::new(Log::ended(ended.turn.id, ended.events)), attachment: None }
+}

@@ -67,9 +67,7 @@ impl Health {
     /// After [`Health::drain`] this changes nothing that can be seen.
     pub fn set(&self, service: &str, status: ServingStatus) {
         let status = WireStatus::from(status);
-        self.board.send_if_modified(|board| {
-            board.services.insert(service.to_owned(), status) != Some(status)
-        });
+        self.board.send_if_modified(|board| board.services.insert(service.to_owned(), status) != Some(status));
     }
 
     /// Everything is NOT_SERVING from now on, so that load balancers send their calls elsewhere.
@@ -85,9 +83,7 @@ impl Health {
     /// The gRPC service. [`super::serve::serve`] adds it by itself.
     #[must_use]
     pub fn service(&self) -> HealthServer<impl HealthRpc + use<>> {
-        let service = Service {
-            board: self.board.subscribe(),
-        };
+        let service = Service { board: self.board.subscribe() };
         HealthServer::new(service).accept_compressed(CompressionEncoding::Gzip)
     }
 
@@ -119,10 +115,7 @@ struct Service {
 
 #[tonic::async_trait]
 impl HealthRpc for Service {
-    async fn check(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let HealthCheckRequest { service } = request.into_inner();
         match self.board.borrow().status(&service) {
             Some(status) => Ok(Response::new(message(status))),
@@ -132,16 +125,9 @@ impl HealthRpc for Service {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    async fn watch(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let watcher = Watcher {
-            board: self.board.clone(),
-            service: request.into_inner().service,
-            told: None,
-            is_done: false,
-        };
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let watcher =
+            Watcher { board: self.board.clone(), service: request.into_inner().service, told: None, is_done: false };
         let changes = stream::unfold(watcher, |mut watcher| async move {
             let item = watcher.next().await?;
             Some((item, watcher))
@@ -183,9 +169,7 @@ impl Watcher {
 }
 
 fn message(status: WireStatus) -> HealthCheckResponse {
-    HealthCheckResponse {
-        status: status.into(),
-    }
+    HealthCheckResponse { status: status.into() }
 }
 
 fn shutting_down() -> Status {

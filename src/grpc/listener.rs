@@ -52,13 +52,7 @@ impl Acceptor {
     #[must_use]
     pub fn new(listener: TcpListener, limits: Limits, signals: Signals) -> Self {
         let slots = Arc::new(Semaphore::new(limits.connections_max as usize));
-        Self {
-            listener,
-            limits,
-            signals,
-            slots,
-            warned: None,
-        }
+        Self { listener, limits, signals, slots, warned: None }
     }
 
     /// The next connection. Nothing is lost if the future is dropped.
@@ -131,14 +125,8 @@ mod tests {
     async fn an_accepted_socket_does_not_hold_small_frames_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let limits = Limits {
-            connections_max: 1,
-            preface_timeout: Duration::from_secs(10),
-        };
-        let signals = Signals {
-            stop: CancellationToken::new(),
-            cut: CancellationToken::new(),
-        };
+        let limits = Limits { connections_max: 1, preface_timeout: Duration::from_secs(10) };
+        let signals = Signals { stop: CancellationToken::new(), cut: CancellationToken::new() };
         let mut acceptor = Acceptor::new(listener, limits, signals);
         let _caller = TcpStream::connect(address).await.expect("connected");
         let connection = acceptor.next().await;

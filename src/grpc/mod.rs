@@ -1,8 +1,8 @@
 //! The edge: everything that knows gRPC and HTTP/2.
 //!
-//! `serve` runs a server from a bound listener to its drained end; `listener` makes connections, `layers` stand around
-//! every call, `health` and `reflection` are the standard services. `convert` turns messages into what the rest of the house
-//! speaks about and back, `status` tells failures, `page_token` goes on with lists.
+//! `service` decodes, calls the engine and encodes; `convert` and `status` are its two directions; `stream` turns a turn's
+//! log into a stream. `serve` runs a server from a bound listener to its drained end; `listener` makes connections, `layers`
+//! stand around every call, `health` and `reflection` are the standard services.
 
 pub mod convert;
 pub mod health;
@@ -11,7 +11,57 @@ pub mod listener;
 pub mod page_token;
 pub mod reflection;
 pub mod serve;
+mod service;
 pub mod status;
+mod stream;
+mod transfer;
+
+use std::time::Duration;
+
+use tonic::{codec::CompressionEncoding, service::Routes};
+
+use self::health::{Health, ServingStatus};
+use crate::{
+    engine::Engine,
+    proto::{self, conversation_service_server::ConversationServiceServer},
+};
 
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends; with the reason it names an error for good (AIP-193).
 pub const DOMAIN: &str = "causerie";
+
+/// The full name of the service, as health checks ask for it.
+pub const SERVICE: &str = "causerie.v1.ConversationService";
+
+/// How the services treat their callers.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The largest message that is taken, in bytes.
+    pub message_bytes: usize,
+    /// A stream says something after so much silence.
+    pub heartbeat: Duration,
+    /// Clients may ask for the protos.
+    pub reflection: bool,
+}
+
+/// The services of an engine, and reflection if it is on.
+///
+/// # Panics
+///
+/// If the descriptor sets in this binary don't fit together, which every test would see.
+pub fn routes(engine: Engine, options: &Options) -> Routes {
+    let service = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
+    let routes = Routes::new(service);
+    if !options.reflection {
+        return routes;
+    }
+    reflection::add_to(routes, &[proto::FILE_DESCRIPTOR_SET]).expect("the descriptor sets of this binary fit together")
+}
+
+/// Tells health whether turns are taken: the service's own name, and the empty name for the server as a whole.
+pub fn announce(health: &Health, serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    health.set(SERVICE, status);
+    health.set("", status);
+}

@@ -23,15 +23,10 @@ pub fn add_to(routes: Routes, descriptor_sets: &[&[u8]]) -> Result<Routes, Error
 
 fn builder<'a>(descriptor_sets: &[&'a [u8]]) -> Builder<'a> {
     // The first registration of a file name wins, so ours come first.
-    let standard = [
-        tonic_types::pb::FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-    ];
+    let standard = [tonic_types::pb::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
     descriptor_sets
         .iter()
         .copied()
         .chain(standard)
-        .fold(Builder::configure(), |builder, set| {
-            builder.register_encoded_file_descriptor_set(set)
-        })
+        .fold(Builder::configure(), |builder, set| builder.register_encoded_file_descriptor_set(set))
 }

@@ -98,10 +98,7 @@ pub async fn serve(
     };
     // If this future is dropped, its connections must not live on without an owner.
     let _cut_on_drop = drain.cut.clone().drop_guard();
-    let limits = Limits {
-        connections_max: options.connections_max,
-        preface_timeout: options.preface_timeout,
-    };
+    let limits = Limits { connections_max: options.connections_max, preface_timeout: options.preface_timeout };
     let acceptor = Acceptor::new(listener, limits, drain.signals());
     let tasks = TaskTracker::new();
     let goaway = drain.goaway.clone();
@@ -123,9 +120,7 @@ fn handler(routes: Routes, options: &Options) -> impl Handler + use<> {
         .layer(Wrap(GiveReasons))
         .layer(Wrap(CatchPanic))
         .layer(Wrap(InFlight::new(options.calls_in_flight_max)))
-        .layer(Wrap(Deadlines {
-            max: options.call_timeout_max,
-        }))
+        .layer(Wrap(Deadlines { max: options.call_timeout_max }))
         .service(routes.prepare())
 }
 
@@ -176,10 +171,7 @@ impl Drain {
     }
 
     fn signals(&self) -> Signals {
-        Signals {
-            stop: self.goaway.clone(),
-            cut: self.cut.clone(),
-        }
+        Signals { stop: self.goaway.clone(), cut: self.cut.clone() }
     }
 
     async fn unless_cut(&self, step: impl Future<Output = ()>) {

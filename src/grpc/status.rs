@@ -55,14 +55,15 @@ pub fn code(reason: Reason) -> Code {
             Code::Unavailable
         }
         Reason::Timeout => Code::DeadlineExceeded,
-        Reason::HeadMoved | Reason::TurnLost => Code::Aborted,
+        // CANCELLED would be natural for a cancelled turn, but meshes retry it by themselves (Istio's default list does), and
+        // would run the turn again that somebody has just stopped.
+        Reason::HeadMoved | Reason::TurnLost | Reason::TurnCancelled => Code::Aborted,
         Reason::RequestIdReused | Reason::VersionExists => Code::AlreadyExists,
         Reason::ApiKeyMissing
         | Reason::InsufficientCredits
         | Reason::ToolResultsMissing
         | Reason::NothingToAnswer
         | Reason::HasSuccessors => Code::FailedPrecondition,
-        Reason::TurnCancelled => Code::Cancelled,
         Reason::UnknownMethod => Code::Unimplemented,
         Reason::Internal => Code::Internal,
     }

@@ -179,8 +179,7 @@ fn the_deepest_schema_can_be_imported_again() {
 fn a_million_violations_cost_little_and_fit_a_status() {
     let content = vec![proto::Chunk::default(); 1_000_000];
     let message = proto::MessageInput { role: 2, content, prefix: false };
-    let inputs =
-        vec![proto::Entry { kind: Some(proto::entry::KindOneOf::MessageInput(message)), ..Default::default() }];
+    let inputs = vec![proto::Entry { kind: Some(proto::entry::Kind::MessageInput(message)), ..Default::default() }];
     let request = proto::StartRequest { model: "m".to_owned(), inputs, ..Default::default() };
     let failure = request::start("", request).expect_err("it breaks rules");
     assert_eq!(failure.violations.len(), 1000);

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use causerie::{
     domain::{Failure, Reason},
     grpc::convert::{list, lookup, request},
-    proto::{self, chunk::Kind as ChunkKind, entry::KindOneOf, tool_choice},
+    proto::{self, chunk::Kind as ChunkKind, entry::Kind, tool_choice},
 };
-use prost_types::{Struct, Timestamp, Value, value::Kind};
+use prost_types::{Struct, Timestamp, Value, value::Kind as ValueKind};
 
 /// What is wrong, and the field that is told.
 type Case<M> = (fn(&mut M), &'static str);
 
-fn entry(kind: KindOneOf) -> proto::Entry {
+fn entry(kind: Kind) -> proto::Entry {
     proto::Entry { kind: Some(kind), ..proto::Entry::default() }
 }
 
@@ -25,7 +25,7 @@ fn text(text: &str) -> proto::Chunk {
 }
 
 fn message(role: proto::Role, content: Vec<proto::Chunk>) -> proto::Entry {
-    entry(KindOneOf::MessageInput(proto::MessageInput { role: role.into(), content, prefix: false }))
+    entry(Kind::MessageInput(proto::MessageInput { role: role.into(), content, prefix: false }))
 }
 
 fn user(content: Vec<proto::Chunk>) -> proto::Entry {
@@ -34,7 +34,7 @@ fn user(content: Vec<proto::Chunk>) -> proto::Entry {
 
 fn prefix() -> proto::Entry {
     let role = proto::Role::Assistant.into();
-    entry(KindOneOf::MessageInput(proto::MessageInput { role, content: vec![text("So")], prefix: true }))
+    entry(Kind::MessageInput(proto::MessageInput { role, content: vec![text("So")], prefix: true }))
 }
 
 fn image(url: &str, detail: &str) -> proto::Chunk {
@@ -48,14 +48,14 @@ fn function(name: &str) -> proto::Tool {
 
 fn call(id: &str) -> proto::Entry {
     let (tool_call_id, name) = (id.to_owned(), "f".to_owned());
-    entry(KindOneOf::FunctionCall(proto::FunctionCall { tool_call_id, name, ..Default::default() }))
+    entry(Kind::FunctionCall(proto::FunctionCall { tool_call_id, name, ..Default::default() }))
 }
 
 fn result(id: &str) -> proto::Entry {
-    entry(KindOneOf::FunctionResult(proto::FunctionResult { tool_call_id: id.to_owned(), ..Default::default() }))
+    entry(Kind::FunctionResult(proto::FunctionResult { tool_call_id: id.to_owned(), ..Default::default() }))
 }
 
-fn object(key: &str, kind: Kind) -> Struct {
+fn object(key: &str, kind: ValueKind) -> Struct {
     Struct { fields: [(key.to_owned(), Value { kind: Some(kind) })].into() }
 }
 
@@ -103,7 +103,7 @@ fn what_goes_in() {
     refused(proto::StartRequest { input: "x".repeat((3 << 20) + 1), ..good() }, &["input"]);
     refused(with_inputs(vec![user(vec![text("x")]); 4097]), &["inputs"]);
     refused(with_inputs(vec![user(vec![text(&"x".repeat(1 << 20))]); 3]), &["inputs"]);
-    refused(with_inputs(vec![entry(KindOneOf::HumanHandoff(proto::HumanHandoff::default()))]), &["inputs"]);
+    refused(with_inputs(vec![entry(Kind::HumanHandoff(proto::HumanHandoff::default()))]), &["inputs"]);
     refused(with_inputs(vec![message(proto::Role::System, vec![text("Be brief.")])]), &["inputs"]);
     refused(with_inputs(vec![proto::Entry::default()]), &["inputs[0]"]);
     refused(proto::StartRequest { instructions: "x".repeat((1 << 20) + 1), ..good() }, &["instructions"]);
@@ -131,14 +131,14 @@ fn entries() {
     let unknown = proto::MessageInput { role: 99, content: vec![text("Hi")], prefix: false };
     refused(with_inputs(vec![entry_of(unknown)]), &["inputs[0].message_input.role"]);
     let status = proto::MessageOutput { content: vec![], status: -1 };
-    let inputs = vec![self::entry(KindOneOf::MessageOutput(status)), user(vec![text("Hi")])];
+    let inputs = vec![self::entry(Kind::MessageOutput(status)), user(vec![text("Hi")])];
     refused(with_inputs(inputs), &["inputs[0].message_output.status"]);
-    let tool = self::entry(KindOneOf::ToolExecution(proto::ToolExecution::default()));
+    let tool = self::entry(Kind::ToolExecution(proto::ToolExecution::default()));
     refused(with_inputs(vec![tool, user(vec![text("Hi")])]), &["inputs[0].tool_execution.name"]);
 }
 
 fn entry_of(message: proto::MessageInput) -> proto::Entry {
-    entry(KindOneOf::MessageInput(message))
+    entry(Kind::MessageInput(message))
 }
 
 #[test]
@@ -180,11 +180,11 @@ fn which_chunks_stand_where() {
     refused(with_inputs(vec![assistant, hi()]), &["inputs[0].message_input.content[1]"]);
     let nested = message(proto::Role::Assistant, vec![thinking(vec![text("Hm"), thinking(vec![])])]);
     refused(with_inputs(vec![nested, hi()]), &["inputs[0].message_input.content[0].thinking.content[1]"]);
-    let output = entry(KindOneOf::MessageOutput(proto::MessageOutput { content: vec![image()], status: 0 }));
+    let output = entry(Kind::MessageOutput(proto::MessageOutput { content: vec![image()], status: 0 }));
     refused(with_inputs(vec![output, hi()]), &["inputs[0].message_output.content[0]"]);
     let content = vec![image(), thinking(vec![])];
     let result = proto::FunctionResult { tool_call_id: "c".to_owned(), content, is_error: false };
-    refused(with_inputs(vec![entry(KindOneOf::FunctionResult(result))]), &["inputs[0].function_result.content[1]"]);
+    refused(with_inputs(vec![entry(Kind::FunctionResult(result))]), &["inputs[0].function_result.content[1]"]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn calls_and_results() {
     refused(with_inputs(vec![result("")]), &["inputs[0].function_result.tool_call_id"]);
     refused(with_inputs(vec![call(&"c".repeat(257)), result("c")]), &["inputs[0].function_call.tool_call_id"]);
     let unnamed = proto::FunctionCall { tool_call_id: "c".to_owned(), name: "a.b".to_owned(), ..Default::default() };
-    refused(with_inputs(vec![entry(KindOneOf::FunctionCall(unnamed)), result("c")]), &["inputs[0].function_call.name"]);
+    refused(with_inputs(vec![entry(Kind::FunctionCall(unnamed)), result("c")]), &["inputs[0].function_call.name"]);
 }
 
 #[test]
@@ -218,9 +218,15 @@ fn tools() {
         with_tools(vec![proto::Tool { kind: Some(proto::tool::Kind::Function(function)) }])
     };
     refused(with(|f| f.description = "x".repeat(8193)), &["tools[0].function.description"]);
-    let schema = |key: &str, value: &str| Some(object(key, Kind::StringValue(value.to_owned())));
-    refused(with(|f| f.parameters = Some(object("type", Kind::NumberValue(1.0)))), &["tools[0].function.parameters"]);
-    refused(with(|f| f.parameters = Some(object("x", Kind::NumberValue(f64::NAN)))), &["tools[0].function.parameters"]);
+    let schema = |key: &str, value: &str| Some(object(key, ValueKind::StringValue(value.to_owned())));
+    refused(
+        with(|f| f.parameters = Some(object("type", ValueKind::NumberValue(1.0)))),
+        &["tools[0].function.parameters"],
+    );
+    refused(
+        with(|f| f.parameters = Some(object("x", ValueKind::NumberValue(f64::NAN)))),
+        &["tools[0].function.parameters"],
+    );
     for parameters in
         [schema("type", "array"), schema("$ref", "http://127.0.0.1:1/x"), schema("x", &"y".repeat(256 << 10))]
     {
@@ -262,7 +268,7 @@ fn numbers_of_completion_args() {
     }
     let stop = vec!["ok".to_owned(), String::new(), "x".repeat(257)];
     refused(with_args(Args { stop, ..Args::default() }), &["completion_args.stop[1]", "completion_args.stop[2]"]);
-    let guardrails = vec![Struct::default(), object("x", Kind::NumberValue(f64::INFINITY))];
+    let guardrails = vec![Struct::default(), object("x", ValueKind::NumberValue(f64::INFINITY))];
     refused(with_args(Args { guardrails, ..Args::default() }), &["completion_args.guardrails[1]"]);
 }
 

@@ -12,7 +12,7 @@ use causerie::{
         list, request,
         request::{View, Watched},
     },
-    proto::{self, chunk::Kind as ChunkKind, entry::KindOneOf, stream_events_request::Request},
+    proto::{self, chunk::Kind as ChunkKind, entry::Kind, stream_events_request::Request},
 };
 
 fn start() -> proto::StartRequest {
@@ -60,10 +60,10 @@ fn a_prefix_stays_in_a_history_that_is_put_in_again() {
     let output = proto::MessageOutput { content: text(" it is."), status: 0 };
     let user = proto::MessageInput { role: proto::Role::User.into(), content: text("Hm"), prefix: false };
     let inputs = vec![
-        entry(KindOneOf::MessageInput(prefix.clone())),
-        entry(KindOneOf::MessageOutput(output)),
-        entry(KindOneOf::MessageInput(user)),
-        entry(KindOneOf::MessageInput(prefix)),
+        entry(Kind::MessageInput(prefix.clone())),
+        entry(Kind::MessageOutput(output)),
+        entry(Kind::MessageInput(user)),
+        entry(Kind::MessageInput(prefix)),
     ];
     assert_eq!(taken(proto::StartRequest { input: String::new(), inputs, ..start() }).inputs.len(), 4);
 }
@@ -81,7 +81,7 @@ fn urls_and_audio_of_every_allowed_form() {
         audio("https://example.com/a.mp3"),
     ];
     let message = proto::MessageInput { role: proto::Role::User.into(), content, prefix: false };
-    let inputs = vec![proto::Entry { kind: Some(KindOneOf::MessageInput(message)), ..Default::default() }];
+    let inputs = vec![proto::Entry { kind: Some(Kind::MessageInput(message)), ..Default::default() }];
     taken(proto::StartRequest { input: String::new(), inputs, ..start() });
 }
 

@@ -19,9 +19,7 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Fails the test instead of hanging it.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     let limit = Duration::from_secs(20);
-    tokio::time::timeout(limit, future)
-        .await
-        .expect("did not happen in time")
+    tokio::time::timeout(limit, future).await.expect("did not happen in time")
 }
 
 /// One HTTP/2 connection.
@@ -47,14 +45,9 @@ pub(crate) struct Stream {
 impl Caller {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("connected");
-        let (requests, connection) = soon(h2::client::handshake(socket))
-            .await
-            .expect("handshake");
+        let (requests, connection) = soon(h2::client::handshake(socket)).await.expect("handshake");
         let connection = tokio::spawn(connection);
-        Self {
-            requests,
-            connection,
-        }
+        Self { requests, connection }
     }
 
     /// The calls at a time that the server allows, known after the first answer.
@@ -63,12 +56,7 @@ impl Caller {
     }
 
     /// Sends `body` to `/test.Scripted/{method}`, or to `method` as it is if it is a whole path.
-    pub(crate) async fn send(
-        &self,
-        method: &str,
-        metadata: &[(&str, &str)],
-        body: Bytes,
-    ) -> ResponseFuture {
+    pub(crate) async fn send(&self, method: &str, metadata: &[(&str, &str)], body: Bytes) -> ResponseFuture {
         let path = match method.starts_with('/') {
             true => method.to_owned(),
             false => format!("/test.Scripted/{method}"),
@@ -98,12 +86,7 @@ impl Caller {
     }
 
     /// Makes a whole call.
-    pub(crate) async fn call_with(
-        &self,
-        method: &str,
-        metadata: &[(&str, &str)],
-        body: Bytes,
-    ) -> Answer {
+    pub(crate) async fn call_with(&self, method: &str, metadata: &[(&str, &str)], body: Bytes) -> Answer {
         let response = self.send(method, metadata, body).await;
         begin(response).await.expect("an answer").rest().await
     }
@@ -136,11 +119,7 @@ impl Stream {
         let trailers = soon(self.body.trailers()).await.expect("no reset");
         let last = trailers.as_ref().unwrap_or(&self.head);
         let status = Status::from_header_map(last).expect("a status");
-        Answer {
-            head: self.head,
-            data: all.freeze(),
-            status,
-        }
+        Answer { head: self.head, data: all.freeze(), status }
     }
 }
 

@@ -15,18 +15,13 @@ async fn a_compressed_request_is_accepted() {
     let server = Server::start().await;
     let client = HealthClient::new(server.channel().await);
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
-    let request = HealthCheckRequest {
-        service: String::new(),
-    };
+    let request = HealthCheckRequest { service: String::new() };
     soon(client.check(request)).await.expect("an answer");
 }
 
 #[tokio::test]
 async fn calls_at_a_time_on_one_connection_are_limited() {
-    let options = Options {
-        streams_per_connection_max: 7,
-        ..Options::default()
-    };
+    let options = Options { streams_per_connection_max: 7, ..Options::default() };
     let server = Server::with(options).await;
     let caller = server.caller().await;
     caller.call("Echo", &[]).await;
@@ -44,11 +39,7 @@ async fn a_handler_knows_who_calls() {
 
 #[tokio::test]
 async fn a_caller_that_froze_loses_its_stream_by_keepalive() {
-    let options = Options {
-        keepalive_interval: millis(100),
-        keepalive_timeout: millis(100),
-        ..Options::default()
-    };
+    let options = Options { keepalive_interval: millis(100), keepalive_timeout: millis(100), ..Options::default() };
     let mut server = Server::with(options).await;
     let (requests, mut connection) = {
         let socket = tokio::net::TcpStream::connect(server.address).await;
@@ -62,8 +53,7 @@ async fn a_caller_that_froze_loses_its_stream_by_keepalive() {
             .body(())
             .expect("a request");
         let (response, mut body) = requests.send_request(request, false).expect("sent");
-        body.send_data(super::caller::frame("hello"), true)
-            .expect("sent");
+        body.send_data(super::caller::frame("hello"), true).expect("sent");
         (response.await.expect("an answer"), requests)
     };
     // The connection is driven until the answer begins, and never again; its socket stays open.
@@ -77,10 +67,7 @@ async fn a_caller_that_froze_loses_its_stream_by_keepalive() {
 
 #[tokio::test]
 async fn an_old_connection_ends_without_harm() {
-    let options = Options {
-        connection_age_max: Some(millis(50)),
-        ..Options::default()
-    };
+    let options = Options { connection_age_max: Some(millis(50)), ..Options::default() };
     let server = Server::with(options).await;
     for _ in 0..3 {
         let caller = server.caller().await;

@@ -86,10 +86,7 @@ async fn a_timeout_that_cannot_be_read_is_an_invalid_argument() {
 
 #[tokio::test]
 async fn the_longest_timeout_is_no_trouble() {
-    let options = Options {
-        call_timeout_max: None,
-        ..Options::default()
-    };
+    let options = Options { call_timeout_max: None, ..Options::default() };
     let server = Server::with(options).await;
     let caller = server.caller().await;
     let echo = caller.call("Echo", &[("grpc-timeout", "99999999H")]).await;
@@ -98,10 +95,7 @@ async fn the_longest_timeout_is_no_trouble() {
 
 #[tokio::test]
 async fn the_handler_is_told_the_earlier_of_both_deadlines() {
-    let options = Options {
-        call_timeout_max: Some(millis(60_000)),
-        ..Options::default()
-    };
+    let options = Options { call_timeout_max: Some(millis(60_000)), ..Options::default() };
     let server = Server::with(options).await;
     let caller = server.caller().await;
     for (timeout, at_most) in [("10S", 10_000), ("1H", 60_000)] {
@@ -114,15 +108,10 @@ async fn the_handler_is_told_the_earlier_of_both_deadlines() {
 
 #[tokio::test]
 async fn the_servers_maximum_ends_calls_without_a_deadline_but_no_health_watch() {
-    let options = Options {
-        call_timeout_max: Some(millis(50)),
-        ..Options::default()
-    };
+    let options = Options { call_timeout_max: Some(millis(50)), ..Options::default() };
     let server = Server::with(options).await;
     let caller = server.caller().await;
-    let watch = caller
-        .send("/grpc.health.v1.Health/Watch", &[], frame(""))
-        .await;
+    let watch = caller.send("/grpc.health.v1.Health/Watch", &[], frame("")).await;
     let mut watch = begin(watch).await.expect("a watch");
     watch.data().await.expect("the first status");
     let answer = caller.call("Hang", &[]).await;

@@ -11,9 +11,7 @@ use super::caller::soon;
 use super::server::Server;
 
 fn of(service: &str) -> Request<HealthCheckRequest> {
-    Request::new(HealthCheckRequest {
-        service: service.to_owned(),
-    })
+    Request::new(HealthCheckRequest { service: service.to_owned() })
 }
 
 async fn next(watch: &mut Streaming<HealthCheckResponse>) -> Wire {

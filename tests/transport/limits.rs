@@ -12,10 +12,7 @@ use super::server::{Server, millis};
 
 #[tokio::test]
 async fn a_stream_counts_as_in_flight_until_its_end() {
-    let options = Options {
-        calls_in_flight_max: 1,
-        ..Options::default()
-    };
+    let options = Options { calls_in_flight_max: 1, ..Options::default() };
     let mut server = Server::with(options).await;
     let caller = server.caller().await;
     let mut stream = caller.open("DripStream", &[]).await;
@@ -39,10 +36,7 @@ async fn a_stream_counts_as_in_flight_until_its_end() {
 
 #[tokio::test]
 async fn a_connection_too_many_is_closed_at_once() {
-    let options = Options {
-        connections_max: 1,
-        ..Options::default()
-    };
+    let options = Options { connections_max: 1, ..Options::default() };
     let server = Server::with(options).await;
     let caller = server.caller().await;
     assert_eq!(caller.call("Echo", &[]).await.status.code(), Code::Ok);
@@ -53,10 +47,7 @@ async fn a_connection_too_many_is_closed_at_once() {
 
 #[tokio::test]
 async fn a_socket_that_sends_no_preface_is_closed() {
-    let options = Options {
-        preface_timeout: millis(50),
-        ..Options::default()
-    };
+    let options = Options { preface_timeout: millis(50), ..Options::default() };
     let server = Server::with(options).await;
     let silent = TcpStream::connect(server.address).await.expect("accepted");
     let mut halting = TcpStream::connect(server.address).await.expect("accepted");

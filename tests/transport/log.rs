@@ -19,11 +19,7 @@ impl Log {
         static LOG: OnceLock<Log> = OnceLock::new();
         LOG.get_or_init(|| {
             let log = Self::default();
-            tracing_subscriber::fmt()
-                .json()
-                .with_env_filter("causerie=info")
-                .with_writer(log.clone())
-                .init();
+            tracing_subscriber::fmt().json().with_env_filter("causerie=debug").with_writer(log.clone()).init();
             log
         })
     }
@@ -86,19 +82,10 @@ async fn every_call_is_logged_once_with_its_code() {
     let server = Server::start().await;
     let caller = server.caller().await;
     let secret = ("authorization", "Bearer sesame");
-    caller
-        .call("Echo", &[("x-request-id", "log-one-a"), secret])
-        .await;
-    caller
-        .call("FailBriefly", &[("x-request-id", "log-one-b")])
-        .await;
+    caller.call("Echo", &[("x-request-id", "log-one-a"), secret]).await;
+    caller.call("FailBriefly", &[("x-request-id", "log-one-b")]).await;
     caller.call("Panic", &[("x-request-id", "log-one-c")]).await;
-    caller
-        .call(
-            "DripStream",
-            &[("x-request-id", "log-one-d"), ("grpc-timeout", "20m")],
-        )
-        .await;
+    caller.call("DripStream", &[("x-request-id", "log-one-d"), ("grpc-timeout", "20m")]).await;
     let expected = [
         line("Echo", "log-one-a", "OK"),
         line("FailBriefly", "log-one-b", "NOT_FOUND"),
@@ -107,10 +94,7 @@ async fn every_call_is_logged_once_with_its_code() {
     ];
     assert_eq!(log.calls("log-one-"), expected);
     let lines = format!("{:?}", log.lines("log-one-"));
-    assert!(
-        lines.contains("secret 42"),
-        "the panic's text is in the log"
-    );
+    assert!(lines.contains("secret 42"), "the panic's text is in the log");
     assert!(!lines.contains("sesame"), "credentials are not");
 }
 
@@ -119,26 +103,15 @@ async fn calls_that_their_caller_gives_up_are_logged_as_cancelled() {
     let log = Log::listen();
     let mut server = Server::start().await;
     let caller = server.caller().await;
-    let unary = caller
-        .send(
-            "Hang",
-            &[("x-request-id", "log-two-u")],
-            super::caller::frame("hello"),
-        )
-        .await;
+    let unary = caller.send("Hang", &[("x-request-id", "log-two-u")], super::caller::frame("hello")).await;
     server.expect(Event::Entered).await;
     drop(unary);
     server.expect(Event::Left).await;
-    let mut stream = caller
-        .open("DripStream", &[("x-request-id", "log-two-s")])
-        .await;
+    let mut stream = caller.open("DripStream", &[("x-request-id", "log-two-s")]).await;
     stream.data().await.expect("a message");
     drop(stream);
     server.expect(Event::Entered).await;
     server.expect(Event::Left).await;
-    let expected = [
-        line("Hang", "log-two-u", "CANCELLED"),
-        line("DripStream", "log-two-s", "CANCELLED"),
-    ];
+    let expected = [line("Hang", "log-two-u", "CANCELLED"), line("DripStream", "log-two-s", "CANCELLED")];
     assert_eq!(log.calls("log-two-"), expected);
 }

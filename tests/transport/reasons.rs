@@ -17,10 +17,7 @@ async fn a_message_over_the_limit_is_resource_exhausted() {
     assert_eq!(answer.status.code(), Code::ResourceExhausted);
     assert_eq!(answer.reason(), "MESSAGE_TOO_LARGE");
     let text = answer.status.message();
-    assert!(
-        text.contains("5000000") && !text.contains("Error"),
-        "{text}"
-    );
+    assert!(text.contains("5000000") && !text.contains("Error"), "{text}");
 }
 
 #[tokio::test]
@@ -53,9 +50,7 @@ async fn an_unknown_method_is_named() {
 async fn details_of_a_handler_are_kept_and_completed() {
     let server = Server::start().await;
     let caller = server.caller().await;
-    let answer = caller
-        .call("FailInDetail", &[("x-request-id", "r-1")])
-        .await;
+    let answer = caller.call("FailInDetail", &[("x-request-id", "r-1")]).await;
     assert_eq!(answer.status.code(), Code::Aborted);
     assert_eq!(answer.status.message(), "detailed");
     assert_eq!(answer.reason(), "HEAD_MOVED");

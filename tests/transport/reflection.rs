@@ -23,10 +23,7 @@ async fn v1_knows_health_and_the_error_details() {
         let mut answers = answers.expect("a stream").into_inner();
         let answer = soon(answers.message()).await.expect("known").expect("one");
         let response = answer.message_response.expect("a response");
-        assert!(matches!(
-            response,
-            MessageResponse::FileDescriptorResponse(_)
-        ));
+        assert!(matches!(response, MessageResponse::FileDescriptorResponse(_)));
     }
 }
 
@@ -48,9 +45,5 @@ async fn v1alpha_lists_the_services() {
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("not a list");
     };
-    assert!(
-        list.service
-            .iter()
-            .any(|it| it.name == "grpc.health.v1.Health")
-    );
+    assert!(list.service.iter().any(|it| it.name == "grpc.health.v1.Health"));
 }

@@ -88,10 +88,7 @@ fn streaming(method: &str, presence: Presence) -> Streaming {
         "FloodStream" => stream::repeat_with(|| Ok("more".to_owned())).boxed(),
         _ => {
             let last = stream::once(async { panic!("secret 42") });
-            first()
-                .chain(stream::once(yield_once()))
-                .chain(last)
-                .boxed()
+            first().chain(stream::once(yield_once())).chain(last).boxed()
         }
     };
     let held = messages.map(move |message| {
@@ -126,8 +123,7 @@ impl tower::Service<Request<Body>> for Scripted {
         Box::pin(async move {
             let method = path.rsplit('/').next().unwrap_or_default();
             let codec = ProstCodec::<String, String>::default();
-            let mut grpc =
-                tonic::server::Grpc::new(codec).accept_compressed(CompressionEncoding::Gzip);
+            let mut grpc = tonic::server::Grpc::new(codec).accept_compressed(CompressionEncoding::Gzip);
             let response = if method.starts_with("Unknown") {
                 // As generated code answers a method that its service does not have.
                 Status::unimplemented("").into_http()
@@ -136,8 +132,7 @@ impl tower::Service<Request<Body>> for Scripted {
                     let answer = streaming(method, Presence::enter(&events));
                     std::future::ready(answer)
                 };
-                grpc.server_streaming(tower::service_fn(handler), request)
-                    .await
+                grpc.server_streaming(tower::service_fn(handler), request).await
             } else {
                 let handler = |request| unary(method, Presence::enter(&events), request);
                 grpc.unary(tower::service_fn(handler), request).await

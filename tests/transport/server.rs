@@ -38,22 +38,8 @@ impl Server {
         let health = Health::new();
         let stop = CancellationToken::new();
         let cut = CancellationToken::new();
-        let serving = serve(
-            listener,
-            routes,
-            options,
-            health.clone(),
-            stop.clone(),
-            cut.clone(),
-        );
-        Self {
-            address,
-            health,
-            stop,
-            cut,
-            events,
-            task: tokio::spawn(serving),
-        }
+        let serving = serve(listener, routes, options, health.clone(), stop.clone(), cut.clone());
+        Self { address, health, stop, cut, events, task: tokio::spawn(serving) }
     }
 
     pub(crate) async fn caller(&self) -> Caller {

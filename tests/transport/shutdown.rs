@@ -39,18 +39,12 @@ async fn an_idle_watch_and_a_silent_socket_do_not_hold_the_server_up() {
     server.ended().await;
     // Far below the drain timeout of 20 s and the preface timeout of 10 s.
     assert!(stopped.elapsed() < Duration::from_secs(5));
-    assert!(
-        TcpStream::connect(address).await.is_err(),
-        "still listening"
-    );
+    assert!(TcpStream::connect(address).await.is_err(), "still listening");
 }
 
 #[tokio::test]
 async fn calls_in_flight_are_finished_and_new_ones_accepted_in_the_lame_duck_time() {
-    let options = Options {
-        lame_duck: millis(200),
-        ..Options::default()
-    };
+    let options = Options { lame_duck: millis(200), ..Options::default() };
     let server = Server::with(options).await;
     server.health.set("", ServingStatus::Serving);
     let caller = server.caller().await;
@@ -68,10 +62,7 @@ async fn calls_in_flight_are_finished_and_new_ones_accepted_in_the_lame_duck_tim
 
 #[tokio::test]
 async fn a_stream_that_does_not_end_is_cut_at_the_drain_timeout() {
-    let options = Options {
-        drain_timeout: millis(100),
-        ..Options::default()
-    };
+    let options = Options { drain_timeout: millis(100), ..Options::default() };
     let mut server = Server::with(options).await;
     let caller = server.caller().await;
     let mut stream = caller.open("DripStream", &[]).await;
@@ -92,10 +83,7 @@ async fn a_stream_that_does_not_end_is_cut_at_the_drain_timeout() {
 
 #[tokio::test]
 async fn a_caller_that_reads_nothing_is_cut_too() {
-    let options = Options {
-        drain_timeout: millis(100),
-        ..Options::default()
-    };
+    let options = Options { drain_timeout: millis(100), ..Options::default() };
     let mut server = Server::with(options).await;
     let caller = server.caller().await;
     // Its windows are full after 64 KiB, and then the server's writes wait for ever.

@@ -11,10 +11,8 @@ use crate::{
         connect::{Client, quick},
     },
     proto::{
-        Conversation, Entry, FunctionCall, GetConversationRequest, ListEntriesRequest, ListVersionsRequest,
-        entry::{Kind, KindOneOf},
-        list_entries_request::Order,
-        turn,
+        Conversation, Entry, EntryKind, FunctionCall, GetConversationRequest, ListEntriesRequest, ListVersionsRequest,
+        entry, list_entries_request::Order, turn,
     },
 };
 
@@ -49,13 +47,13 @@ pub(super) async fn calls(client: &mut Client, id: &str, ids: &[String]) -> Resu
     let request = ListEntriesRequest {
         conversation_id: id.to_owned(),
         page_size: PAGE_SIZE,
-        kinds: vec![Kind::FunctionCall.into()],
+        kinds: vec![EntryKind::FunctionCall.into()],
         order: Order::NewestFirst.into(),
         ..ListEntriesRequest::default()
     };
     let page = client.list_entries(quick(request)).await?.into_inner();
     let calls = page.entries.into_iter().rev().filter_map(|entry| match entry.kind {
-        Some(KindOneOf::FunctionCall(call)) if ids.contains(&call.tool_call_id) => Some(call),
+        Some(entry::Kind::FunctionCall(call)) if ids.contains(&call.tool_call_id) => Some(call),
         _ => None,
     });
     Ok(calls.collect())
@@ -119,7 +117,7 @@ async fn last_question(mut client: Client, id: String) -> Result<String, Failure
     let request = ListEntriesRequest {
         conversation_id: id,
         page_size: 1,
-        kinds: vec![Kind::MessageInput.into()],
+        kinds: vec![EntryKind::MessageInput.into()],
         order: Order::NewestFirst.into(),
         ..ListEntriesRequest::default()
     };

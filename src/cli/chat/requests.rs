@@ -1,8 +1,8 @@
 //! What is asked of the service for each thing that a user says.
 
 use crate::proto::{
-    AppendRequest, Chunk, Entry, FunctionResult, MessageInput, RestartRequest, Role, StartRequest, chunk,
-    entry::KindOneOf, restart_request::Boundary, stream_events_request::Request,
+    AppendRequest, Chunk, Entry, FunctionResult, MessageInput, RestartRequest, Role, StartRequest, chunk, entry,
+    restart_request::Boundary, stream_events_request::Request,
 };
 
 /// A place to go on from that is not the end of the version.
@@ -79,7 +79,7 @@ pub(super) fn restart(conversation_id: &str, place: &Place, said: Said, settings
 pub(super) fn result(tool_call_id: &str, text: String) -> Entry {
     let content = if text.is_empty() { Vec::new() } else { vec![Chunk { kind: Some(chunk::Kind::Text(text)) }] };
     let result = FunctionResult { tool_call_id: tool_call_id.to_owned(), content, is_error: false };
-    Entry { kind: Some(KindOneOf::FunctionResult(result)), ..Entry::default() }
+    Entry { kind: Some(entry::Kind::FunctionResult(result)), ..Entry::default() }
 }
 
 fn split(said: Said) -> (String, Vec<Entry>) {
@@ -96,7 +96,7 @@ fn with_attachments(said: Said, attachments: &[Chunk]) -> Said {
             let text = Chunk { kind: Some(chunk::Kind::Text(text)) };
             let content = [&[text], attachments].concat();
             let message = MessageInput { role: Role::User.into(), content, prefix: false };
-            Said::Entries(vec![Entry { kind: Some(KindOneOf::MessageInput(message)), ..Entry::default() }])
+            Said::Entries(vec![Entry { kind: Some(entry::Kind::MessageInput(message)), ..Entry::default() }])
         }
         said => said,
     }
@@ -134,7 +134,7 @@ mod tests {
     fn a_picture_stays_when_the_text_beside_it_is_edited() {
         let image = ImageUrl { url: "https://x/y.png".into(), detail: String::new() };
         let request = restarted(&place(vec![Chunk { kind: Some(chunk::Kind::ImageUrl(image)) }]), "new");
-        let Some(KindOneOf::MessageInput(message)) = &request.inputs[0].kind else { panic!("{request:?}") };
+        let Some(entry::Kind::MessageInput(message)) = &request.inputs[0].kind else { panic!("{request:?}") };
         assert_eq!(message.content.len(), 2);
         assert!(request.input.is_empty());
     }

@@ -1,6 +1,6 @@
 //! Entries as a person reads them.
 
-use crate::proto::{Chunk, Entry, FunctionCall, MessageInput, Role, chunk, entry::KindOneOf};
+use crate::proto::{Chunk, Entry, FunctionCall, MessageInput, Role, chunk, entry};
 
 /// The text of some content; what is no text stands in brackets. Thinking is left out.
 pub(super) fn plain(content: &[Chunk]) -> String {
@@ -30,7 +30,7 @@ pub(super) fn call(call: &FunctionCall) -> String {
 /// The message, if it is one that the user put in.
 pub(super) fn question(entry: &Entry) -> Option<&MessageInput> {
     match &entry.kind {
-        Some(KindOneOf::MessageInput(message)) if message.role() == Role::User => Some(message),
+        Some(entry::Kind::MessageInput(message)) if message.role() == Role::User => Some(message),
         _ => None,
     }
 }
@@ -39,7 +39,7 @@ pub(super) fn question(entry: &Entry) -> Option<&MessageInput> {
 pub(super) fn spoken(entry: &Entry) -> (String, String) {
     let model = || if entry.model.is_empty() { "assistant".to_owned() } else { entry.model.clone() };
     match &entry.kind {
-        Some(KindOneOf::MessageInput(message)) => {
+        Some(entry::Kind::MessageInput(message)) => {
             let who = match message.role() {
                 Role::User => "you",
                 Role::System => "system",
@@ -48,15 +48,15 @@ pub(super) fn spoken(entry: &Entry) -> (String, String) {
             };
             (who.into(), plain(&message.content))
         }
-        Some(KindOneOf::MessageOutput(message)) => (model(), plain(&message.content)),
-        Some(KindOneOf::FunctionCall(asked)) => (format!("{} asks for", model()), call(asked)),
-        Some(KindOneOf::FunctionResult(result)) => {
+        Some(entry::Kind::MessageOutput(message)) => (model(), plain(&message.content)),
+        Some(entry::Kind::FunctionCall(asked)) => (format!("{} asks for", model()), call(asked)),
+        Some(entry::Kind::FunctionResult(result)) => {
             let who = if result.is_error { "the function failed" } else { "the function returned" };
             (who.into(), plain(&result.content))
         }
-        Some(KindOneOf::ToolExecution(run)) => (format!("tool {}", run.name), plain(&run.result)),
-        Some(KindOneOf::AgentHandoff(handoff)) => ("handoff".into(), format!("to {}", handoff.next_agent_name)),
-        Some(KindOneOf::HumanHandoff(handoff)) => ("handoff to a person".into(), handoff.message.clone()),
+        Some(entry::Kind::ToolExecution(run)) => (format!("tool {}", run.name), plain(&run.result)),
+        Some(entry::Kind::AgentHandoff(handoff)) => ("handoff".into(), format!("to {}", handoff.next_agent_name)),
+        Some(entry::Kind::HumanHandoff(handoff)) => ("handoff to a person".into(), handoff.message.clone()),
         None => ("unknown".into(), "an entry of a kind that this version does not know".into()),
     }
 }

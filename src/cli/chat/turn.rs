@@ -14,7 +14,7 @@ use crate::{
         connect::{Client, quick},
     },
     proto::{
-        CancelTurnRequest, ErrorReason, Event, ResumeRequest, StreamEventsRequest, Turn, entry::KindOneOf, event::Kind,
+        CancelTurnRequest, ErrorReason, Event, ResumeRequest, StreamEventsRequest, Turn, entry, event::Kind,
         stream_events_request::Request,
     },
 };
@@ -189,7 +189,7 @@ impl Watch<'_> {
             return Ok(());
         }
         let messages = turn.outputs.iter().filter_map(|entry| match &entry.kind {
-            Some(KindOneOf::MessageOutput(message)) => Some(message),
+            Some(entry::Kind::MessageOutput(message)) => Some(message),
             _ => None,
         });
         for chunk in messages.flat_map(|message| &message.content) {

@@ -29,7 +29,7 @@ fn status() -> tonic_types::pb::Status {
     decoded.expect("tonic-types encodes google.rpc.Status")
 }
 
-fn entry(kind: entry::KindOneOf) -> Kind {
+fn entry(kind: entry::Kind) -> Kind {
     let object = "entry".into();
     Kind::Entry(Entry {
         id: "msg_1".into(),
@@ -50,27 +50,24 @@ fn entries() -> Vec<Kind> {
         Chunk { kind: None },
     ];
     vec![
-        entry(entry::KindOneOf::MessageInput(MessageInput {
+        entry(entry::Kind::MessageInput(MessageInput {
             role: Role::User.into(),
             content: chunks.clone(),
             prefix: true,
         })),
-        entry(entry::KindOneOf::MessageOutput(MessageOutput {
+        entry(entry::Kind::MessageOutput(MessageOutput {
             content: chunks.clone(),
             status: OutputStatus::Incomplete.into(),
         })),
-        entry(entry::KindOneOf::FunctionCall(FunctionCall {
-            arguments: "{\"a\": 1.0}".into(),
-            ..FunctionCall::default()
-        })),
-        entry(entry::KindOneOf::FunctionResult(FunctionResult {
+        entry(entry::Kind::FunctionCall(FunctionCall { arguments: "{\"a\": 1.0}".into(), ..FunctionCall::default() })),
+        entry(entry::Kind::FunctionResult(FunctionResult {
             tool_call_id: "c".into(),
             content: chunks,
             is_error: true,
         })),
-        entry(entry::KindOneOf::ToolExecution(ToolExecution { name: "t".into(), ..ToolExecution::default() })),
-        entry(entry::KindOneOf::AgentHandoff(AgentHandoff { next_agent_id: "a".into(), ..AgentHandoff::default() })),
-        entry(entry::KindOneOf::HumanHandoff(HumanHandoff { message: "help".into() })),
+        entry(entry::Kind::ToolExecution(ToolExecution { name: "t".into(), ..ToolExecution::default() })),
+        entry(entry::Kind::AgentHandoff(AgentHandoff { next_agent_id: "a".into(), ..AgentHandoff::default() })),
+        entry(entry::Kind::HumanHandoff(HumanHandoff { message: "help".into() })),
     ]
 }
 

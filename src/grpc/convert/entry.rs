@@ -15,7 +15,7 @@ use crate::{
         },
         ids::EntryKind,
     },
-    proto::{self, entry::KindOneOf},
+    proto::{self, entry::Kind},
 };
 
 /// The `object` of every entry.
@@ -49,13 +49,13 @@ pub fn imported(path: &str, entry: proto::Entry) -> Result<Entry, Failure> {
 /// What kind of entry it is, if it is one.
 pub(super) fn kind(entry: &proto::Entry) -> Option<EntryKind> {
     entry.kind.as_ref().map(|kind| match kind {
-        KindOneOf::MessageInput(_) => EntryKind::MessageInput,
-        KindOneOf::MessageOutput(_) => EntryKind::MessageOutput,
-        KindOneOf::FunctionCall(_) => EntryKind::FunctionCall,
-        KindOneOf::FunctionResult(_) => EntryKind::FunctionResult,
-        KindOneOf::ToolExecution(_) => EntryKind::ToolExecution,
-        KindOneOf::AgentHandoff(_) => EntryKind::AgentHandoff,
-        KindOneOf::HumanHandoff(_) => EntryKind::HumanHandoff,
+        Kind::MessageInput(_) => EntryKind::MessageInput,
+        Kind::MessageOutput(_) => EntryKind::MessageOutput,
+        Kind::FunctionCall(_) => EntryKind::FunctionCall,
+        Kind::FunctionResult(_) => EntryKind::FunctionResult,
+        Kind::ToolExecution(_) => EntryKind::ToolExecution,
+        Kind::AgentHandoff(_) => EntryKind::AgentHandoff,
+        Kind::HumanHandoff(_) => EntryKind::HumanHandoff,
     })
 }
 
@@ -114,19 +114,19 @@ fn check_names(at: &Path<'_>, entry: &proto::Entry, violations: &mut Violations)
     }
 }
 
-fn write_body(body: &Body) -> KindOneOf {
+fn write_body(body: &Body) -> Kind {
     match body {
-        Body::MessageInput(MessageInput { role, content, prefix }) => KindOneOf::MessageInput(proto::MessageInput {
+        Body::MessageInput(MessageInput { role, content, prefix }) => Kind::MessageInput(proto::MessageInput {
             role: write_role(*role).into(),
             content: chunk::write_all(content),
             prefix: *prefix,
         }),
-        Body::MessageOutput(MessageOutput { content, status }) => KindOneOf::MessageOutput(proto::MessageOutput {
+        Body::MessageOutput(MessageOutput { content, status }) => Kind::MessageOutput(proto::MessageOutput {
             content: chunk::write_all(content),
             status: write_status(*status).into(),
         }),
         Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation }) => {
-            KindOneOf::FunctionCall(proto::FunctionCall {
+            Kind::FunctionCall(proto::FunctionCall {
                 tool_call_id: tool_call_id.clone(),
                 name: name.clone(),
                 arguments: arguments.clone(),
@@ -134,14 +134,14 @@ fn write_body(body: &Body) -> KindOneOf {
             })
         }
         Body::FunctionResult(FunctionResult { tool_call_id, content, is_error }) => {
-            KindOneOf::FunctionResult(proto::FunctionResult {
+            Kind::FunctionResult(proto::FunctionResult {
                 tool_call_id: tool_call_id.clone(),
                 content: chunk::write_all(content),
                 is_error: *is_error,
             })
         }
         Body::ToolExecution(ToolExecution { name, arguments, info, result, status }) => {
-            KindOneOf::ToolExecution(proto::ToolExecution {
+            Kind::ToolExecution(proto::ToolExecution {
                 name: name.clone(),
                 arguments: arguments.clone(),
                 info: info.clone(),
@@ -152,7 +152,7 @@ fn write_body(body: &Body) -> KindOneOf {
         Body::AgentHandoff(handoff) => {
             let AgentHandoff { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name } =
                 handoff.clone();
-            KindOneOf::AgentHandoff(proto::AgentHandoff {
+            Kind::AgentHandoff(proto::AgentHandoff {
                 previous_agent_id,
                 previous_agent_name,
                 next_agent_id,
@@ -160,32 +160,30 @@ fn write_body(body: &Body) -> KindOneOf {
             })
         }
         Body::HumanHandoff(HumanHandoff { message }) => {
-            KindOneOf::HumanHandoff(proto::HumanHandoff { message: message.clone() })
+            Kind::HumanHandoff(proto::HumanHandoff { message: message.clone() })
         }
     }
 }
 
-fn read_body(at: &Path<'_>, kind: KindOneOf, violations: &mut Violations) -> Option<Body> {
+fn read_body(at: &Path<'_>, kind: Kind, violations: &mut Violations) -> Option<Body> {
     match kind {
-        KindOneOf::MessageInput(message) => {
+        Kind::MessageInput(message) => {
             read_message(&at.field("message_input"), message, violations).map(Body::MessageInput)
         }
-        KindOneOf::MessageOutput(proto::MessageOutput { content, status }) => {
+        Kind::MessageOutput(proto::MessageOutput { content, status }) => {
             let at = at.field("message_output");
             let content = chunk::read_all(&at, "content", Place::Output, content, violations);
             let status = read_status(&at.field("status"), status, violations)?;
             Some(Body::MessageOutput(MessageOutput { content, status }))
         }
-        KindOneOf::FunctionCall(call) => {
-            read_call(&at.field("function_call"), call, violations).map(Body::FunctionCall)
-        }
-        KindOneOf::FunctionResult(proto::FunctionResult { tool_call_id, content, is_error }) => {
+        Kind::FunctionCall(call) => read_call(&at.field("function_call"), call, violations).map(Body::FunctionCall),
+        Kind::FunctionResult(proto::FunctionResult { tool_call_id, content, is_error }) => {
             let at = at.field("function_result");
             check_call_id(&at, &tool_call_id, violations);
             let content = chunk::read_all(&at, "content", Place::FunctionResult, content, violations);
             Some(Body::FunctionResult(FunctionResult { tool_call_id, content, is_error }))
         }
-        KindOneOf::ToolExecution(proto::ToolExecution { name, arguments, info, result, status }) => {
+        Kind::ToolExecution(proto::ToolExecution { name, arguments, info, result, status }) => {
             let at = at.field("tool_execution");
             if violations.checks_limits() {
                 rules::required(&at.field("name"), &name, violations);
@@ -194,7 +192,7 @@ fn read_body(at: &Path<'_>, kind: KindOneOf, violations: &mut Violations) -> Opt
             let status = read_status(&at.field("status"), status, violations)?;
             Some(Body::ToolExecution(ToolExecution { name, arguments, info, result, status }))
         }
-        KindOneOf::AgentHandoff(proto::AgentHandoff {
+        Kind::AgentHandoff(proto::AgentHandoff {
             previous_agent_id,
             previous_agent_name,
             next_agent_id,
@@ -205,7 +203,7 @@ fn read_body(at: &Path<'_>, kind: KindOneOf, violations: &mut Violations) -> Opt
             next_agent_id,
             next_agent_name,
         })),
-        KindOneOf::HumanHandoff(proto::HumanHandoff { message }) => Some(Body::HumanHandoff(HumanHandoff { message })),
+        Kind::HumanHandoff(proto::HumanHandoff { message }) => Some(Body::HumanHandoff(HumanHandoff { message })),
     }
 }
 

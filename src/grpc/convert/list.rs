@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::{ConversationId, Failure, Time, ids::EntryKind},
     grpc::page_token::Page,
-    proto::{self, entry::Kind, list_entries_request::Order},
+    proto::{self, list_entries_request::Order},
 };
 
 /// Which versions to list. All filters hold together.
@@ -127,15 +127,15 @@ pub fn versions(mut request: proto::ListVersionsRequest) -> Result<ListVersions,
 }
 
 fn read_kind(at: &Path<'_>, number: i32, violations: &mut Violations) -> Option<EntryKind> {
-    match Kind::try_from(number) {
-        Ok(Kind::MessageInput) => Some(EntryKind::MessageInput),
-        Ok(Kind::MessageOutput) => Some(EntryKind::MessageOutput),
-        Ok(Kind::FunctionCall) => Some(EntryKind::FunctionCall),
-        Ok(Kind::FunctionResult) => Some(EntryKind::FunctionResult),
-        Ok(Kind::ToolExecution) => Some(EntryKind::ToolExecution),
-        Ok(Kind::AgentHandoff) => Some(EntryKind::AgentHandoff),
-        Ok(Kind::HumanHandoff) => Some(EntryKind::HumanHandoff),
-        Ok(Kind::Unspecified) => {
+    match proto::EntryKind::try_from(number) {
+        Ok(proto::EntryKind::MessageInput) => Some(EntryKind::MessageInput),
+        Ok(proto::EntryKind::MessageOutput) => Some(EntryKind::MessageOutput),
+        Ok(proto::EntryKind::FunctionCall) => Some(EntryKind::FunctionCall),
+        Ok(proto::EntryKind::FunctionResult) => Some(EntryKind::FunctionResult),
+        Ok(proto::EntryKind::ToolExecution) => Some(EntryKind::ToolExecution),
+        Ok(proto::EntryKind::AgentHandoff) => Some(EntryKind::AgentHandoff),
+        Ok(proto::EntryKind::HumanHandoff) => Some(EntryKind::HumanHandoff),
+        Ok(proto::EntryKind::Unspecified) => {
             violations.add(at, format_args!("must be stated; for all kinds leave `kinds` out"));
             None
         }

@@ -35,9 +35,7 @@ pub struct Deadlines {
 
 impl Deadlines {
     fn deadline(&self, request: &Request<Body>) -> Result<Option<Deadline>, Status> {
-        let own = self
-            .max
-            .filter(|_| !is_infrastructure(request.uri().path()));
+        let own = self.max.filter(|_| !is_infrastructure(request.uri().path()));
         let asked = timeout(request.headers())?;
         let shorter = [own, asked].into_iter().flatten().min();
         // No sum overflows: the header's longest is 99,999,999 hours, a few thousand years.
@@ -82,11 +80,7 @@ impl Limited {
     fn new(inner: Body, deadline: Instant) -> Self {
         let cut_at = deadline + HEAD_START;
         let timer = Box::pin(sleep_until(cut_at));
-        Self {
-            inner,
-            cut_at,
-            timer,
-        }
+        Self { inner, cut_at, timer }
     }
 
     fn is_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -102,10 +96,7 @@ impl HttpBody for Limited {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.inner.is_end_stream() {
             return Poll::Ready(None);
         }
@@ -184,18 +175,7 @@ mod tests {
 
     #[test]
     fn refuses_what_the_specification_does_not_allow() {
-        for text in [
-            "",
-            "S",
-            "5",
-            "5s",
-            "+5S",
-            "-1S",
-            "1.5S",
-            " 1S",
-            "123456789S",
-            "5é",
-        ] {
+        for text in ["", "S", "5", "5s", "+5S", "-1S", "1.5S", " 1S", "123456789S", "5é"] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

@@ -46,11 +46,12 @@ impl Finish {
             return;
         }
         let duration_ms = self.arrived.elapsed().as_secs_f64() * 1000.0;
+        // Probes ask every few seconds, and calls that go well are the rule: `causerie::rpc=debug` shows them all.
+        let quiet = self.is_infrastructure || code == Code::Ok;
         let code = status::code_name(code);
         let attempt = self.attempt.as_deref();
         let _in_span = self.span.enter();
-        // Probes ask every few seconds and say nothing new.
-        if self.is_infrastructure {
+        if quiet {
             tracing::debug!(target: "causerie::rpc", code, duration_ms, attempt, "rpc finished");
         } else {
             tracing::info!(target: "causerie::rpc", code, duration_ms, attempt, "rpc finished");
@@ -89,10 +90,7 @@ impl HttpBody for Watched {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let span = self.finish.span.clone();
         let _in_span = span.enter();
         let frame = Pin::new(&mut self.inner).poll_frame(cx);

@@ -39,10 +39,7 @@ impl InFlight {
     fn refusal(&self) -> Status {
         let mut details = status::details("OVERLOADED");
         details.set_retry_info(Some(RETRY_AFTER));
-        let message = format!(
-            "the server has {} calls in flight, its limit; try again later",
-            self.max
-        );
+        let message = format!("the server has {} calls in flight, its limit; try again later", self.max);
         Status::with_error_details(Code::ResourceExhausted, message, details)
     }
 }
@@ -70,10 +67,7 @@ impl HttpBody for Counted {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         Pin::new(&mut self.inner).poll_frame(cx)
     }
 

@@ -36,10 +36,7 @@ pub trait Handler: Clone + Send + 'static {
 
 impl<S> Handler for S
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     async fn answer(self, request: Request<Body>) -> Response<Body> {

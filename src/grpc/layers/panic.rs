@@ -29,12 +29,10 @@ impl Around for CatchPanic {
         inner: H,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         // Nothing of a handler that panicked is used again, so no broken invariant can be observed.
-        AssertUnwindSafe(async move { inner.answer(request).await })
-            .catch_unwind()
-            .map(|outcome| match outcome {
-                Ok(response) => response.map(|inner| Body::new(Caught { inner })),
-                Err(panic) => report(&*panic).into_http(),
-            })
+        AssertUnwindSafe(async move { inner.answer(request).await }).catch_unwind().map(|outcome| match outcome {
+            Ok(response) => response.map(|inner| Body::new(Caught { inner })),
+            Err(panic) => report(&*panic).into_http(),
+        })
     }
 }
 
@@ -47,10 +45,7 @@ impl HttpBody for Caught {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let inner = &mut self.inner;
         let outcome = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
         outcome.unwrap_or_else(|panic| {

@@ -51,10 +51,7 @@ struct Call {
 impl Call {
     fn of(request: &Request<Body>) -> Self {
         let path = request.uri().path().chars().take(METHOD_LENGTH_MAX);
-        Self {
-            path: path.collect(),
-            request_id: request.extensions().get::<RequestId>().cloned(),
-        }
+        Self { path: path.collect(), request_id: request.extensions().get::<RequestId>().cloned() }
     }
 
     /// Adds what is missing in `headers` if they hold an error.
@@ -90,11 +87,9 @@ impl Call {
     /// Says what tonic meant by a status that no code of ours made.
     fn explain(&self, code: Code, message: &str) -> RichStatus {
         let (code, reason, message) = match code {
-            Code::OutOfRange | Code::ResourceExhausted if is_size_limit(message) => (
-                Code::ResourceExhausted,
-                "MESSAGE_TOO_LARGE",
-                message.trim_start_matches("Error, ").to_owned(),
-            ),
+            Code::OutOfRange | Code::ResourceExhausted if is_size_limit(message) => {
+                (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message.trim_start_matches("Error, ").to_owned())
+            }
             Code::Internal if is_callers_bytes(message) => (
                 Code::InvalidArgument,
                 "INVALID_REQUEST",
@@ -106,11 +101,7 @@ impl Call {
             }
             _ => (code, default_reason(code), message.to_owned()),
         };
-        RichStatus {
-            code: code as i32,
-            message,
-            details: vec![error_info(reason)],
-        }
+        RichStatus { code: code as i32, message, details: vec![error_info(reason)] }
     }
 }
 
@@ -145,26 +136,13 @@ fn default_reason(code: Code) -> &'static str {
 }
 
 fn error_info(reason: &str) -> Any {
-    let info = ErrorInfo {
-        reason: reason.to_owned(),
-        domain: DOMAIN.to_owned(),
-        metadata: Default::default(),
-    };
-    Any {
-        type_url: ERROR_INFO.to_owned(),
-        value: info.encode_to_vec(),
-    }
+    let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata: Default::default() };
+    Any { type_url: ERROR_INFO.to_owned(), value: info.encode_to_vec() }
 }
 
 fn request_info(id: &RequestId) -> Any {
-    let info = RequestInfo {
-        request_id: id.as_str().to_owned(),
-        serving_data: String::new(),
-    };
-    Any {
-        type_url: REQUEST_INFO.to_owned(),
-        value: info.encode_to_vec(),
-    }
+    let info = RequestInfo { request_id: id.as_str().to_owned(), serving_data: String::new() };
+    Any { type_url: REQUEST_INFO.to_owned(), value: info.encode_to_vec() }
 }
 
 /// The details that a handler sent, if they can be read.

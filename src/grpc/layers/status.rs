@@ -20,10 +20,7 @@ pub fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Stat
 #[must_use]
 pub fn never_retried(code: Code, reason: &str, message: impl Into<String>) -> Status {
     let mut metadata = MetadataMap::new();
-    metadata.insert(
-        RETRY_PUSHBACK,
-        tonic::metadata::MetadataValue::from_static("-1"),
-    );
+    metadata.insert(RETRY_PUSHBACK, tonic::metadata::MetadataValue::from_static("-1"));
     Status::with_error_details_and_metadata(code, message, details(reason), metadata)
 }
 
@@ -36,9 +33,7 @@ pub fn details(reason: &str) -> ErrorDetails {
 /// The trailers that end a call with `status`.
 pub(crate) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    status
-        .add_header(&mut trailers)
-        .expect("percent-encoded and base64 texts are valid header values");
+    status.add_header(&mut trailers).expect("percent-encoded and base64 texts are valid header values");
     trailers
 }
 

@@ -48,12 +48,7 @@ impl Connection {
             timeout: Box::pin(sleep(preface_timeout)),
             stop: Box::pin(signals.stop.clone().cancelled_owned()),
         };
-        Self {
-            socket,
-            preface: Some(preface),
-            cut: Box::pin(signals.cut.clone().cancelled_owned()),
-            _slot: slot,
-        }
+        Self { socket, preface: Some(preface), cut: Box::pin(signals.cut.clone().cancelled_owned()), _slot: slot }
     }
 
     /// Both addresses, in tonic's own type so that `tonic::Request::remote_addr` works.
@@ -73,10 +68,9 @@ impl Connection {
 
     fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cut.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the server's drain deadline has passed",
-            )),
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server's drain deadline has passed"))
+            }
             Poll::Pending => Ok(()),
         }
     }
@@ -106,11 +100,7 @@ impl Preface {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check_cut(cx)?;
         let filled = buffer.filled().len();
         let outcome = Pin::new(&mut self.socket).poll_read(cx, buffer);
@@ -124,11 +114,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_cut(cx)?;
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }

@@ -12,9 +12,7 @@ use super::{
 };
 use crate::{
     cli::Failure,
-    proto::{
-        Entry, FunctionCall, Turn, entry::KindOneOf, stream_events_request::Request, turn::FinishReason, turn::State,
-    },
+    proto::{Entry, FunctionCall, Turn, entry, stream_events_request::Request, turn::FinishReason, turn::State},
 };
 
 impl Session {
@@ -32,7 +30,7 @@ impl Session {
         let id = self.existing()?.to_owned();
         let entries = read::entries(&mut self.client, &id).await?;
         let answered = |entry: &&Entry| {
-            text::question(entry).is_some() || matches!(entry.kind, Some(KindOneOf::FunctionResult(_)))
+            text::question(entry).is_some() || matches!(entry.kind, Some(entry::Kind::FunctionResult(_)))
         };
         let Some(last) = entries.iter().rev().find(answered) else {
             return Err(Failure::new("there is no question yet that could be answered again"));
@@ -108,7 +106,7 @@ fn asked(turn: &Turn) -> Vec<FunctionCall> {
         return Vec::new();
     }
     let calls = turn.outputs.iter().filter_map(|entry| match &entry.kind {
-        Some(KindOneOf::FunctionCall(call)) => Some(call.clone()),
+        Some(entry::Kind::FunctionCall(call)) => Some(call.clone()),
         _ => None,
     });
     calls.collect()

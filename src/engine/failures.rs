@@ -1,0 +1,77 @@
+//! What the engine tells callers when it can't do what they ask.
+
+use crate::{
+    domain::{ConversationId, EntryId, Failure, Reason, TurnId},
+    store,
+};
+
+/// The store could not do it.
+pub(super) fn store(error: store::Error) -> Failure {
+    match error {
+        store::Error::HeadMoved(heads) => head_moved(&heads),
+        store::Error::ParentGone => {
+            Failure::new(Reason::ConversationNotFound, "the conversation was deleted while the turn ran")
+        }
+        store::Error::NotFound => Failure::new(Reason::ConversationNotFound, "no such conversation"),
+        store::Error::HasSuccessors(count) => {
+            let text = format!("{count} later versions descend from this one: set `force` to delete them too");
+            Failure::new(Reason::HasSuccessors, text).with("successors", count.to_string())
+        }
+        store::Error::Exists => {
+            Failure::new(Reason::VersionExists, "a version with this id is in the store, with other content")
+        }
+        store::Error::LowSpace { free_bytes, floor_bytes } => {
+            let text = format!(
+                "the store's disk has {free_bytes} bytes left, less than the floor of {floor_bytes} (store.min_free_mib): \
+                 no new turns until there is room"
+            );
+            Failure::new(Reason::StoreFailed, text).retry_after_ms(30_000)
+        }
+        store::Error::Failed(cause) => {
+            tracing::error!(%cause, "the store failed");
+            let text = "the store cannot be read or written; nothing that was acknowledged is lost, restart the server \
+                        when its disk is well";
+            Failure::new(Reason::StoreFailed, text).retry_after_ms(30_000)
+        }
+    }
+}
+
+/// `require_head`, and somebody was faster.
+pub(super) fn head_moved(heads: &[ConversationId]) -> Failure {
+    let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
+    let text = format!("the version has successors; the heads that descend from it: {}", heads.join(", "));
+    Failure::new(Reason::HeadMoved, text).with("heads", heads.join(","))
+}
+
+pub(super) fn no_conversation(id: ConversationId) -> Failure {
+    Failure::not_found(Reason::ConversationNotFound, "conversation", id.to_string())
+}
+
+pub(super) fn no_entry(id: EntryId, of: ConversationId) -> Failure {
+    let failure = Failure::not_found(Reason::EntryNotFound, "entry", id.to_string());
+    Failure { message: format!("the history of {of} has no entry {id}"), ..failure }
+}
+
+pub(super) fn no_turn(id: TurnId) -> Failure {
+    Failure::not_found(Reason::TurnNotFound, "turn", id.to_string())
+}
+
+/// The id was issued here, and neither the store nor the process knows it any more.
+pub(super) fn turn_lost(id: TurnId) -> Failure {
+    let text = "the server stopped before this turn was stored, and nothing of it was kept: run it again";
+    Failure::new(Reason::TurnLost, text).with("turn_id", id.to_string())
+}
+
+pub(super) fn overloaded(max: usize) -> Failure {
+    let text = format!("{max} turns are in flight, as many as the server takes (turns.max_in_flight): try again");
+    Failure::new(Reason::Overloaded, text).with("max_in_flight", max.to_string()).retry_after_ms(1000)
+}
+
+pub(super) fn shutting_down() -> Failure {
+    Failure::new(Reason::ShuttingDown, "the server is shutting down: try again").retry_after_ms(1000)
+}
+
+pub(super) fn request_id_reused(turn: TurnId) -> Failure {
+    let text = format!("the request_id was used with another request, for {turn}: choose a new one");
+    Failure::new(Reason::RequestIdReused, text).with("turn_id", turn.to_string())
+}

@@ -1,0 +1,163 @@
+//! A turn in flight: its log, who is attached to it, and how it is stopped.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{log::Log, request::RequestKey};
+use crate::domain::{ConversationId, Failure, Time, Turn, TurnId, TurnState, Usage};
+
+/// A turn in flight.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// What happened so far.
+    pub(super) log: Arc<Log>,
+    /// What the turn is, before anything came out.
+    pub(super) opening: Turn,
+    /// The caller's request id.
+    pub(super) request: Option<RequestKey>,
+    /// Whether somebody may come back to it after a lost connection.
+    reattachable: bool,
+    attached: watch::Sender<usize>,
+    stop: CancellationToken,
+    reason: OnceLock<Stop>,
+    /// The turn as it ended, from just before its terminal event on.
+    ended: OnceLock<Turn>,
+}
+
+/// Why a turn is stopped before the model is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// CancelTurn.
+    Cancelled,
+    /// Nobody has been attached for the grace time.
+    Abandoned,
+    /// The caller's deadline, or the longest time that a turn may take.
+    Deadline,
+    /// The server goes down and the turn used up its grace time.
+    Shutdown,
+}
+
+/// What a turn is before it runs.
+pub(super) struct Opening {
+    pub id: TurnId,
+    pub parent_id: Option<ConversationId>,
+    pub model: String,
+    pub agent_id: Option<String>,
+    pub created_at: Time,
+    pub request: Option<RequestKey>,
+    pub reattachable: bool,
+}
+
+impl Live {
+    pub(super) fn new(opening: Opening) -> Live {
+        let Opening { id, parent_id, model, agent_id, created_at, request, reattachable } = opening;
+        let opening = Turn {
+            id,
+            state: TurnState::Running,
+            finish_reason: None,
+            conversation_id: None,
+            parent_id,
+            model,
+            agent_id,
+            outputs: Vec::new(),
+            usage: Usage::default(),
+            error: None,
+            created_at,
+            completed_at: None,
+            last_sequence: 0,
+            request_id: request.as_ref().map(|request| request.id.clone()),
+        };
+        Live {
+            log: Arc::new(Log::new(id)),
+            opening,
+            request,
+            reattachable,
+            attached: watch::Sender::new(0),
+            stop: CancellationToken::new(),
+            reason: OnceLock::new(),
+            ended: OnceLock::new(),
+        }
+    }
+
+    /// The turn as it stands.
+    pub(super) fn snapshot(&self) -> Turn {
+        let ended = self.ended.get().cloned();
+        ended.unwrap_or_else(|| Turn { last_sequence: self.log.last_sequence(), ..self.opening.clone() })
+    }
+
+    /// Notes how the turn ended, just before its terminal event.
+    pub(super) fn end(&self, turn: Turn) {
+        let _ = self.ended.set(turn);
+    }
+
+    /// Stops the turn. The first reason counts.
+    pub(super) fn stop(&self, reason: Stop) {
+        let _ = self.reason.set(reason);
+        self.stop.cancel();
+    }
+
+    /// Keeps the turn alive until the attachment is dropped.
+    pub(super) fn attach(self: &Arc<Live>) -> Attachment {
+        self.attached.send_modify(|count| *count += 1);
+        Attachment { live: self.clone() }
+    }
+
+    /// Waits until the turn has to stop, and says why.
+    pub(super) async fn stopped(&self, deadline: Instant, grace: Duration) -> Stop {
+        tokio::select! {
+            () = self.stop.cancelled() => self.reason.get().copied().unwrap_or(Stop::Cancelled),
+            () = tokio::time::sleep_until(deadline) => Stop::Deadline,
+            () = self.abandoned(grace) => Stop::Abandoned,
+        }
+    }
+
+    /// Waits until nobody has been attached for the grace time; at once if nobody can come back.
+    async fn abandoned(&self, grace: Duration) {
+        let grace = if self.reattachable { grace } else { Duration::ZERO };
+        let mut attached = self.attached.subscribe();
+        loop {
+            // The sender lives in `self`, so waiting can't fail.
+            let _ = attached.wait_for(|count| *count == 0).await;
+            if tokio::time::timeout(grace, attached.wait_for(|count| *count > 0)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Somebody waits for the turn. Dropping it tells the turn that they left.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    live: Arc<Live>,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.live.attached.send_modify(|count| *count -= 1);
+    }
+}
+
+/// What a turn is of which only the id is left.
+pub(super) fn lost(id: TurnId, failure: Failure) -> Turn {
+    Turn {
+        id,
+        state: TurnState::Failed,
+        finish_reason: None,
+        conversation_id: None,
+        parent_id: None,
+        model: String::new(),
+        agent_id: None,
+        outputs: Vec::new(),
+        usage: Usage::default(),
+        error: Some(failure),
+        created_at: Time::of_uuid(id.0),
+        completed_at: None,
+        last_sequence: 0,
+        request_id: None,
+    }
+}

@@ -1,0 +1,190 @@
+//! A turn's event log and its readers.
+//!
+//! Readers hold a position in the shared log, not a channel of their own: the writer never waits for one, and memory does
+//! not grow with their number.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::domain::{Event, EventKind, Failure, Time, Turn, TurnId};
+
+/// The events of one turn, so far.
+#[derive(Debug)]
+pub struct Log {
+    turn_id: TurnId,
+    events: Mutex<Vec<Event>>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    len: usize,
+    ended: bool,
+}
+
+impl Log {
+    /// An empty log.
+    pub(super) fn new(turn_id: TurnId) -> Log {
+        let (progress, _) = watch::channel(Progress { len: 0, ended: false });
+        Log { turn_id, events: Mutex::new(Vec::new()), progress }
+    }
+
+    /// The log of a turn that has ended. The last event must be terminal.
+    pub(super) fn ended(turn_id: TurnId, events: Vec<Event>) -> Log {
+        let (progress, _) = watch::channel(Progress { len: events.len(), ended: true });
+        Log { turn_id, events: Mutex::new(events), progress }
+    }
+
+    /// The turn that it belongs to.
+    pub fn turn_id(&self) -> TurnId {
+        self.turn_id
+    }
+
+    /// Appends events in one go and wakes the readers.
+    pub(super) fn push(&self, at: Time, kinds: impl IntoIterator<Item = EventKind>) {
+        let mut events = self.lock();
+        let mut ended = false;
+        for kind in kinds {
+            debug_assert!(!ended, "nothing follows the terminal event");
+            ended = kind.is_terminal();
+            let sequence = events.len() as u64 + 1;
+            events.push(Event { sequence, first_sequence: sequence, created_at: at, kind });
+        }
+        let len = events.len();
+        drop(events);
+        self.progress.send_replace(Progress { len, ended });
+    }
+
+    /// The events so far and those to come, which `next` describes, as the store keeps them.
+    pub(super) fn snapshot_with(&self, at: Time, next: EventKind) -> Vec<Event> {
+        let mut events = self.lock().clone();
+        let sequence = events.len() as u64 + 1;
+        events.push(Event { sequence, first_sequence: sequence, created_at: at, kind: next });
+        events
+    }
+
+    /// The sequence of the newest event.
+    pub fn last_sequence(&self) -> u64 {
+        self.progress.borrow().len as u64
+    }
+
+    /// Whether the terminal event is there.
+    pub(super) fn has_ended(&self) -> bool {
+        self.progress.borrow().ended
+    }
+
+    /// Whether the provider had begun to answer.
+    pub fn has_output(&self) -> bool {
+        self.lock().iter().any(|event| event.kind.is_delta())
+    }
+
+    /// Waits for the end of the turn: the turn, or why there is none.
+    pub async fn finished(&self) -> Result<Arc<Turn>, Arc<Failure>> {
+        let mut progress = self.progress.subscribe();
+        // The sender lives in `self`, so waiting can't fail.
+        let _ = progress.wait_for(|progress| progress.ended).await;
+        match self.lock().last().map(|event| &event.kind) {
+            Some(EventKind::ResponseDone { turn }) => Ok(turn.clone()),
+            Some(EventKind::ResponseError { failure }) => Err(failure.clone()),
+            other => unreachable!("an ended log has a terminal event, not {other:?}"),
+        }
+    }
+
+    /// A reader that starts after a sequence.
+    pub fn reader(self: Arc<Log>, after_sequence: u64) -> Reader {
+        let progress = self.progress.subscribe();
+        let next = usize::try_from(after_sequence).unwrap_or(usize::MAX);
+        Reader { log: self, next, progress, attachment: None }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
+        // A panic while the lock was held can only have come from a failed allocation: the events are whole.
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reader of a turn's log.
+#[derive(Debug)]
+pub struct Reader {
+    log: Arc<Log>,
+    next: usize,
+    progress: watch::Receiver<Progress>,
+    attachment: Option<super::live::Attachment>,
+}
+
+/// What a reader found.
+#[derive(Debug)]
+pub enum Read {
+    /// The next events, at least one, at most `Reader::BATCH` of them after merging.
+    Events(Vec<Event>),
+    /// Nothing for as long as the reader wanted to wait.
+    Silence,
+    /// All events were read and the turn has ended.
+    End,
+}
+
+impl Reader {
+    /// Events handed out at once. A backlog that is longer is merged first: whoever lags gets fewer, larger messages.
+    pub const BATCH: usize = 64;
+
+    /// Keeps the turn alive as long as the reader is.
+    pub(super) fn attached(mut self, attachment: super::live::Attachment) -> Reader {
+        self.attachment = Some(attachment);
+        self
+    }
+
+    /// Whether the provider had begun to answer.
+    pub fn has_output(&self) -> bool {
+        self.log.has_output()
+    }
+
+    /// The turn that is read.
+    pub fn turn_id(&self) -> TurnId {
+        self.log.turn_id
+    }
+
+    /// The next events; waits for them at most so long.
+    pub async fn read(&mut self, patience: Duration) -> Read {
+        let next = self.next;
+        let more = self.progress.wait_for(|progress| progress.len > next || progress.ended);
+        if tokio::time::timeout(patience, more).await.is_err() {
+            return Read::Silence;
+        }
+        let batch = self.take();
+        if batch.is_empty() { Read::End } else { Read::Events(batch) }
+    }
+
+    /// Waits until a moment, or for the end of the turn if that comes first.
+    pub async fn rest(&mut self, until: tokio::time::Instant) {
+        if until > tokio::time::Instant::now() {
+            let _ = tokio::time::timeout_at(until, self.progress.wait_for(|progress| progress.ended)).await;
+        }
+    }
+
+    fn take(&mut self) -> Vec<Event> {
+        let events = self.log.lock();
+        let fresh = events.get(self.next..).unwrap_or_default();
+        let mut batch: Vec<Event> = Vec::with_capacity(fresh.len().min(Self::BATCH));
+        let lagging = fresh.len() > Self::BATCH;
+        for event in fresh {
+            let merged = lagging && batch.last_mut().is_some_and(|last| fits(last, event) && last.merge(event));
+            if !merged {
+                if batch.len() == Self::BATCH {
+                    break;
+                }
+                batch.push(event.clone());
+            }
+            self.next += 1;
+        }
+        batch
+    }
+}
+
+/// Merged events stay well below what a client takes in one message: 64 original deltas or so.
+fn fits(last: &Event, next: &Event) -> bool {
+    next.sequence - last.first_sequence < 256
+}

@@ -1,0 +1,150 @@
+//! What a turn will do, decided before it runs: everything that can be refused is refused here, and nothing was done yet.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    history::{Ground, History},
+    ids,
+    request::{Overrides, TurnRequest},
+};
+use crate::{
+    domain::{
+        Entry, Failure, Reason, Settings, TurnId,
+        entry::{Body, EntryDraft},
+        sequence::{self, Ending},
+    },
+    store::Stored,
+    upstream::{Provider, Transcript},
+};
+
+/// A turn that will run.
+pub(super) struct Plan {
+    pub(super) id: TurnId,
+    pub(super) parent: Option<Stored>,
+    pub(super) kept: u64,
+    pub(super) inputs: Arc<[Arc<Entry>]>,
+    pub(super) settings: Arc<Settings>,
+    /// The calls that wait for results after the inputs.
+    pub(super) pending: Vec<String>,
+    pub(super) last_entry: Option<crate::domain::EntryId>,
+    /// What the model is asked; `None`: it isn't.
+    pub(super) question: Option<Question>,
+    pub(super) store: bool,
+    pub(super) require_head: bool,
+    pub(super) deadline: Instant,
+}
+
+/// What the model is asked.
+pub(super) struct Question {
+    pub(super) transcript: Transcript,
+    /// The history ends in an answer that the model continues.
+    pub(super) continue_last: bool,
+    pub(super) stream: bool,
+}
+
+/// What a request says of how its turn runs.
+pub(super) struct Terms {
+    pub(super) id: TurnId,
+    pub(super) stream: bool,
+    pub(super) require_head: bool,
+    pub(super) deadline: Instant,
+}
+
+/// Decides what a turn does on this ground.
+pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider: &Provider) -> Result<Plan, Failure> {
+    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _ } = request;
+    let pending = sequence::follow(&ground.pending, &inputs)?;
+    if !skip_completion {
+        sequence::require_none(&pending)?;
+        require_question(&ground, &inputs)?;
+    }
+    let settings = settle(ground.parent.as_ref(), overrides)?;
+    let now = ids::now();
+    let inputs: Arc<[Arc<Entry>]> =
+        inputs.into_iter().map(|draft| Arc::new(draft.into_entry(ids::entry_uuid(), now))).collect();
+    let question = ground.history.map(|history| ask(provider, &history, &inputs, terms.stream));
+    Ok(Plan {
+        id: terms.id,
+        last_entry: inputs.last().map(|entry| entry.id).or(ground.last_entry),
+        parent: ground.parent,
+        kept: ground.kept,
+        inputs,
+        settings,
+        pending,
+        question,
+        store,
+        require_head: terms.require_head,
+        deadline: terms.deadline,
+    })
+}
+
+fn ask(provider: &Provider, history: &History, inputs: &[Arc<Entry>], stream: bool) -> Question {
+    let ending = inputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
+    let transcript = provider.extend(&history.transcript, inputs);
+    Question { transcript, continue_last: ending == Ending::Unfinished, stream }
+}
+
+/// A model answers questions and results, and continues what is unfinished.
+fn require_question(ground: &Ground, inputs: &[EntryDraft]) -> Result<(), Failure> {
+    let ending = match inputs.last() {
+        Some(last) => sequence::ending(Some(&last.body)),
+        None => ground.history.as_ref().map_or(Ending::Answered, |history| history.ending),
+    };
+    match (ending, inputs.last()) {
+        (Ending::Open | Ending::Unfinished, _) => Ok(()),
+        (Ending::Answered, Some(last)) => {
+            let hint = match &last.body {
+                Body::FunctionCall(_) => "the results of its function calls",
+                Body::MessageInput(_)
+                | Body::MessageOutput(_)
+                | Body::FunctionResult(_)
+                | Body::ToolExecution(_)
+                | Body::AgentHandoff(_)
+                | Body::HumanHandoff(_) => "a user message, a function result or an assistant message with `prefix`",
+            };
+            let field = format!("inputs[{}]", inputs.len() - 1);
+            Err(Failure::invalid_field(field, format!("must be followed by {hint}, or set `skip_completion`")))
+        }
+        (Ending::Answered, None) => {
+            let text = "the history ends in an answer: give an input, or restart from an earlier entry";
+            Err(Failure::new(Reason::NothingToAnswer, text))
+        }
+    }
+}
+
+/// The settings of the new version: the parent's, as one shared value, unless something changes.
+fn settle(parent: Option<&Stored>, overrides: Overrides) -> Result<Arc<Settings>, Failure> {
+    let Overrides { model, agent_id, instructions, tools, completion_args, metadata } = overrides;
+    if let Some(agent_id) = agent_id {
+        return Err(Failure::not_found(Reason::AgentNotFound, "agent", agent_id));
+    }
+    let inherited = parent.map(|parent| parent.version.settings.clone()).unwrap_or_default();
+    let changes =
+        model.is_some() || instructions.is_some() || tools.is_some() || completion_args.is_some() || metadata.is_some();
+    if !changes {
+        return Ok(inherited);
+    }
+    let mut settings = Arc::unwrap_or_clone(inherited);
+    settings.model = model.unwrap_or(settings.model);
+    settings.instructions = instructions.unwrap_or(settings.instructions);
+    settings.tools = tools.unwrap_or(settings.tools);
+    settings.completion_args = completion_args.unwrap_or(settings.completion_args);
+    settings.metadata = metadata.unwrap_or(settings.metadata);
+    check_tool_choice(&settings)?;
+    Ok(Arc::new(settings))
+}
+
+/// A choice that names a function needs that function, wherever the two come from.
+fn check_tool_choice(settings: &Settings) -> Result<(), Failure> {
+    use crate::domain::settings::{Tool, ToolChoice};
+    let Some(ToolChoice::Function(name)) = &settings.completion_args.tool_choice else { return Ok(()) };
+    let known = settings.tools.iter().any(|tool| match tool {
+        Tool::Function(function) => function.name == *name,
+    });
+    if known {
+        return Ok(());
+    }
+    Err(Failure::invalid_field("completion_args.tool_choice.function_name", "must name one of the tools"))
+}

@@ -1,0 +1,171 @@
+//! Reading what is stored: versions, histories, lists, and deleting. Everything that may wait for the disk runs on the threads
+//! that are kept for it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{Engine, failures, ids};
+pub use crate::store::{Query, TreeCursor};
+use crate::{
+    domain::{ConversationId, Entry, Failure, Time, Version, ids::EntryKind},
+    store::Stored,
+};
+
+/// A version and whether anything descends from it.
+#[derive(Debug, Clone)]
+pub struct ConversationRow {
+    /// The version.
+    pub version: Version,
+    /// Nothing descends from it.
+    pub head: bool,
+}
+
+/// Which entries of a history are listed.
+#[derive(Debug, Clone)]
+pub struct EntryQuery {
+    /// The version.
+    pub conversation_id: ConversationId,
+    /// Only these kinds; empty: all.
+    pub kinds: BTreeSet<EntryKind>,
+    /// The last one first.
+    pub newest_first: bool,
+}
+
+/// A page of a history.
+#[derive(Debug)]
+pub struct EntryPage {
+    /// In the order asked for.
+    pub entries: Vec<Arc<Entry>>,
+    /// How many entries of the history were passed, for the next page; `None` on the last one.
+    pub next: Option<u64>,
+}
+
+/// A page of versions.
+#[derive(Debug)]
+pub struct ConversationPage<C> {
+    /// The versions.
+    pub rows: Vec<ConversationRow>,
+    /// Where the next page goes on; `None` on the last one.
+    pub next: Option<C>,
+}
+
+impl<C> ConversationPage<C> {
+    fn new(rows: Vec<(Stored, bool)>, next: Option<C>) -> ConversationPage<C> {
+        let rows = rows.into_iter().map(|(stored, head)| ConversationRow { version: stored.version, head });
+        ConversationPage { rows: rows.collect(), next }
+    }
+}
+
+/// A page stays below the 4 MiB that clients take in one message, with room for ids and times.
+const PAGE_BYTES: usize = 2 << 20;
+/// Entries looked at for one page, so that a rare kind in a long history does not hold a thread.
+const PAGE_WORK: u64 = 10_000;
+/// Entries read from the store at a time.
+const READ_AT_ONCE: u64 = 32;
+
+impl Engine {
+    /// Reads a version.
+    pub async fn conversation(&self, id: ConversationId) -> Result<ConversationRow, Failure> {
+        let shared = self.shared.clone();
+        let read = move || {
+            let found = shared.find(id)?;
+            let head = shared.store.is_head(&found).map_err(failures::store)?;
+            Ok(ConversationRow { version: found.version, head })
+        };
+        self.shared.blocking(read).await?
+    }
+
+    /// Lists entries of a history, from where the page before ended.
+    pub async fn entries(&self, query: EntryQuery, passed: u64, limit: usize) -> Result<EntryPage, Failure> {
+        let shared = self.shared.clone();
+        self.shared.blocking(move || shared.entries(&query, passed, limit)).await?
+    }
+
+    /// Lists versions, newest first.
+    pub async fn list(
+        &self,
+        query: Query,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<ConversationPage<ConversationId>, Failure> {
+        let shared = self.shared.clone();
+        let page = self.shared.blocking(move || shared.store.list(&query, after, limit)).await?;
+        page.map(|page| ConversationPage::new(page.rows, page.next)).map_err(failures::store)
+    }
+
+    /// The first version of the tree of a version.
+    pub async fn root(&self, of: ConversationId) -> Result<ConversationId, Failure> {
+        Ok(self.conversation(of).await?.version.root_id)
+    }
+
+    /// Lists a tree, parents before children.
+    pub async fn tree(
+        &self,
+        root: ConversationId,
+        after: Option<TreeCursor>,
+        limit: usize,
+    ) -> Result<ConversationPage<TreeCursor>, Failure> {
+        let shared = self.shared.clone();
+        let page = self.shared.blocking(move || shared.store.tree(root, after, limit)).await?;
+        page.map(|page| ConversationPage::new(page.rows, page.next)).map_err(failures::store)
+    }
+
+    /// Deletes a version and, with `force`, what descends from it.
+    pub async fn delete(&self, id: ConversationId, force: bool) -> Result<(), Failure> {
+        self.shared.find(id)?;
+        let deleted = self.shared.store.delete(id, force).await.map_err(failures::store)?;
+        self.shared.histories.forget(id);
+        tracing::info!(conversation = %id, deleted, "deleted");
+        Ok(())
+    }
+
+    /// Now, as the engine counts time.
+    pub fn now() -> Time {
+        ids::now()
+    }
+}
+
+impl super::Shared {
+    fn entries(&self, query: &EntryQuery, passed: u64, limit: usize) -> Result<EntryPage, Failure> {
+        let of = self.find(query.conversation_id)?;
+        let total = of.version.entry_count;
+        let mut at = passed.min(total);
+        let stop_at = at.saturating_add(PAGE_WORK).min(total);
+        let mut page = Fill { entries: Vec::new(), limit, bytes_left: PAGE_BYTES };
+        'page: while at < stop_at {
+            let end = (at + READ_AT_ONCE).min(stop_at);
+            let range = if query.newest_first { total - end..total - at } else { at..end };
+            let mut read = self.store.entries(&of, range, usize::MAX).map_err(failures::store)?;
+            if query.newest_first {
+                read.reverse();
+            }
+            for entry in read {
+                let wanted = query.kinds.is_empty() || query.kinds.contains(&entry.body.kind());
+                if wanted && !page.take(entry) {
+                    break 'page;
+                }
+                at += 1;
+            }
+        }
+        Ok(EntryPage { entries: page.entries, next: (at < total).then_some(at) })
+    }
+}
+
+/// A page that fills up.
+struct Fill {
+    entries: Vec<Arc<Entry>>,
+    limit: usize,
+    bytes_left: usize,
+}
+
+impl Fill {
+    /// Takes an entry if there is room. The first one always has room: an entry is smaller than a message may be.
+    fn take(&mut self, entry: Arc<Entry>) -> bool {
+        let size = entry.size_bytes();
+        let room = self.entries.is_empty() || (self.entries.len() < self.limit && size <= self.bytes_left);
+        if room {
+            self.bytes_left = self.bytes_left.saturating_sub(size);
+            self.entries.push(entry);
+        }
+        room
+    }
+}

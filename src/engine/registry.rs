@@ -1,0 +1,113 @@
+//! Turns in flight. The one place that knows only this process: what two processes on one store would have to share.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::live::{Live, Stop};
+use crate::domain::TurnId;
+
+/// Turns in flight, by id and by request id.
+#[derive(Debug)]
+pub(super) struct Registry {
+    turns: Mutex<Turns>,
+    max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    by_id: HashMap<TurnId, Arc<Live>>,
+    by_request: HashMap<String, Arc<Live>>,
+    draining: bool,
+}
+
+/// Why a turn was not admitted.
+pub(super) enum Refused {
+    /// Too many are in flight.
+    Full,
+    /// The server shuts down.
+    Draining,
+}
+
+impl Registry {
+    /// A registry for at most so many turns at once.
+    pub(super) fn new(max: usize) -> Registry {
+        Registry { turns: Mutex::default(), max }
+    }
+
+    /// The turn in flight with this id.
+    pub(super) fn get(&self, id: TurnId) -> Option<Arc<Live>> {
+        self.lock().by_id.get(&id).cloned()
+    }
+
+    /// The turn in flight with this request id.
+    pub(super) fn by_request(&self, request_id: &str) -> Option<Arc<Live>> {
+        self.lock().by_request.get(request_id).cloned()
+    }
+
+    /// Takes a turn in. It stays until the returned place is dropped.
+    pub(super) fn admit(self: &Arc<Registry>, live: Arc<Live>) -> Result<Place, Refused> {
+        let mut turns = self.lock();
+        if turns.draining {
+            return Err(Refused::Draining);
+        }
+        if turns.by_id.len() >= self.max {
+            return Err(Refused::Full);
+        }
+        if let Some(request) = &live.request {
+            turns.by_request.insert(request.id.clone(), live.clone());
+        }
+        turns.by_id.insert(live.log.turn_id(), live.clone());
+        drop(turns);
+        Ok(Place { registry: self.clone(), live })
+    }
+
+    /// Whether there is room for a turn, and the server takes any.
+    pub(super) fn room(&self) -> Result<(), Refused> {
+        let turns = self.lock();
+        match (turns.draining, turns.by_id.len() >= self.max) {
+            (true, _) => Err(Refused::Draining),
+            (false, true) => Err(Refused::Full),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Admits no more turns.
+    pub(super) fn drain(&self) {
+        self.lock().draining = true;
+    }
+
+    /// Stops all turns in flight.
+    pub(super) fn stop_all(&self, reason: Stop) {
+        let lives: Vec<Arc<Live>> = self.lock().by_id.values().cloned().collect();
+        for live in lives {
+            live.stop(reason);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        // Each change is one map operation: a poisoned lock still guards whole maps.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A turn's place among those in flight, given free when dropped: also when the turn's task panics.
+pub(super) struct Place {
+    registry: Arc<Registry>,
+    pub(super) live: Arc<Live>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.live.log.has_ended() {
+            // Only a panic of the turn's task leads here. Nobody may wait for ever.
+            self.live.log.push(super::ids::now(), [super::run::died()]);
+        }
+        let mut turns = self.registry.lock();
+        turns.by_id.remove(&self.live.log.turn_id());
+        if let Some(request) = &self.live.request {
+            turns.by_request.remove(&request.id);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `ConversationService`: decode, ask the engine, encode. No rule of the product is decided here.
+
+use std::{pin::Pin, time::Duration};
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    convert::{
+        self,
+        request::{View, Watched},
+    },
+    layers::{deadline::Deadline, request_id::RequestId},
+    status::{Spent, status},
+    stream, transfer,
+};
+use crate::{
+    domain::{ConversationId, Failure},
+    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, TreeCursor, request::TurnRequest},
+    proto::{self, conversation_service_server::ConversationService},
+};
+
+/// The service on an engine.
+#[derive(Clone)]
+pub(super) struct Service {
+    engine: Engine,
+    heartbeat: Duration,
+}
+
+type EventStream = Pin<Box<dyn Stream<Item = Result<proto::Event, Status>> + Send>>;
+
+impl Service {
+    /// Serves this engine. Streams say something after so much silence.
+    pub(super) fn new(engine: Engine, heartbeat: Duration) -> Service {
+        Service { engine, heartbeat }
+    }
+
+    async fn run(&self, call: &Call, request: Result<TurnRequest, Failure>) -> Result<Response<proto::Turn>, Status> {
+        let request = request.map_err(call.refused())?;
+        let caller = Caller { deadline: call.deadline, streaming: false };
+        let handle = self.engine.submit(request, caller).await.map_err(call.refused())?;
+        match handle.finished().await {
+            Ok(turn) => Ok(Response::new(convert::turn::write(&turn))),
+            Err(ended) => Err(status(&ended.failure, &call.id, spent(ended.spent))),
+        }
+    }
+}
+
+/// What a call says of itself besides its message.
+struct Call {
+    id: String,
+    deadline: Option<tokio::time::Instant>,
+}
+
+impl Call {
+    fn of<T>(request: &Request<T>) -> Call {
+        let extensions = request.extensions();
+        Call {
+            id: extensions.get::<RequestId>().map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            deadline: extensions.get::<Deadline>().map(|deadline| deadline.0),
+        }
+    }
+
+    /// The status of a call that was refused before anything was spent.
+    fn refused(&self) -> impl Fn(Failure) -> Status + '_ {
+        |failure| status(&failure, &self.id, Spent::Nothing)
+    }
+}
+
+pub(super) fn spent(tokens: bool) -> Spent {
+    if tokens { Spent::Tokens } else { Spent::Nothing }
+}
+
+fn row(row: &ConversationRow) -> proto::Conversation {
+    convert::version::write(&row.version, row.head)
+}
+
+#[tonic::async_trait]
+impl ConversationService for Service {
+    type StreamEventsStream = EventStream;
+    type ExportConversationsStream = transfer::ExportStream;
+
+    async fn start(&self, request: Request<proto::StartRequest>) -> Result<Response<proto::Turn>, Status> {
+        let call = Call::of(&request);
+        self.run(&call, convert::request::start("", request.into_inner())).await
+    }
+
+    async fn append(&self, request: Request<proto::AppendRequest>) -> Result<Response<proto::Turn>, Status> {
+        let call = Call::of(&request);
+        self.run(&call, convert::request::append("", request.into_inner())).await
+    }
+
+    async fn restart(&self, request: Request<proto::RestartRequest>) -> Result<Response<proto::Turn>, Status> {
+        let call = Call::of(&request);
+        self.run(&call, convert::request::restart("", request.into_inner())).await
+    }
+
+    async fn stream_events(
+        &self,
+        request: Request<proto::StreamEventsRequest>,
+    ) -> Result<Response<EventStream>, Status> {
+        let call = Call::of(&request);
+        let asked = convert::request::stream_events(request.into_inner()).map_err(call.refused())?;
+        let reader = match asked.watched {
+            Watched::Run(turn) => {
+                let caller = Caller { deadline: call.deadline, streaming: true };
+                self.engine.submit(*turn, caller).await.map(|handle| handle.reader(0))
+            }
+            Watched::Resume { turn_id, after_sequence } => self.engine.resume(turn_id, after_sequence).await,
+        };
+        let reader = reader.map_err(call.refused())?;
+        let lifecycle = asked.view == View::Lifecycle;
+        let terms = stream::Terms { lifecycle, heartbeat: self.heartbeat, request_id: call.id };
+        Ok(Response::new(Box::pin(stream::events(reader, terms))))
+    }
+
+    async fn get_turn(&self, request: Request<proto::GetTurnRequest>) -> Result<Response<proto::Turn>, Status> {
+        let call = Call::of(&request);
+        let id = convert::lookup::get_turn(request.get_ref()).map_err(call.refused())?;
+        let turn = self.engine.turn(id).await.map_err(call.refused())?;
+        Ok(Response::new(convert::turn::write(&turn)))
+    }
+
+    async fn cancel_turn(&self, request: Request<proto::CancelTurnRequest>) -> Result<Response<proto::Turn>, Status> {
+        let call = Call::of(&request);
+        let id = convert::lookup::cancel_turn(request.get_ref()).map_err(call.refused())?;
+        let turn = self.engine.cancel(id).await.map_err(call.refused())?;
+        Ok(Response::new(convert::turn::write(&turn)))
+    }
+
+    async fn get_conversation(
+        &self,
+        request: Request<proto::GetConversationRequest>,
+    ) -> Result<Response<proto::Conversation>, Status> {
+        let call = Call::of(&request);
+        let id = convert::lookup::get_conversation(request.get_ref()).map_err(call.refused())?;
+        let found = self.engine.conversation(id).await.map_err(call.refused())?;
+        Ok(Response::new(row(&found)))
+    }
+
+    async fn list_conversations(
+        &self,
+        request: Request<proto::ListConversationsRequest>,
+    ) -> Result<Response<proto::ListConversationsResponse>, Status> {
+        let call = Call::of(&request);
+        let asked = convert::list::conversations(request.into_inner()).map_err(call.refused())?;
+        let convert::list::ListConversations {
+            heads_only,
+            tree_of,
+            model,
+            agent_id,
+            metadata,
+            created_after,
+            created_before,
+            page,
+        } = asked;
+        let root = match tree_of {
+            Some(id) => Some(self.engine.root(id).await.map_err(call.refused())?),
+            None => None,
+        };
+        let after = cursor(page.cursor.as_deref(), ConversationId::from_bytes).map_err(call.refused())?;
+        let query = Query { heads_only, root, model, agent_id, metadata, created_after, created_before };
+        let found = self.engine.list(query, after, page.size).await.map_err(call.refused())?;
+        Ok(Response::new(proto::ListConversationsResponse {
+            conversations: found.rows.iter().map(row).collect(),
+            next_page_token: found.next.map(|id| page.next_token(id.as_bytes())).unwrap_or_default(),
+        }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<proto::ListEntriesRequest>,
+    ) -> Result<Response<proto::ListEntriesResponse>, Status> {
+        let call = Call::of(&request);
+        let asked = convert::list::entries(request.into_inner()).map_err(call.refused())?;
+        let convert::list::ListEntries { conversation_id, kinds, newest_first, page } = asked;
+        let passed = cursor(page.cursor.as_deref(), |bytes| bytes.try_into().ok().map(u64::from_be_bytes));
+        let passed = passed.map_err(call.refused())?.unwrap_or(0);
+        let query = EntryQuery { conversation_id, kinds, newest_first };
+        let found = self.engine.entries(query, passed, page.size).await.map_err(call.refused())?;
+        Ok(Response::new(proto::ListEntriesResponse {
+            entries: found.entries.iter().map(|entry| convert::entry::write(entry)).collect(),
+            next_page_token: found.next.map(|at| page.next_token(&at.to_be_bytes())).unwrap_or_default(),
+        }))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<proto::ListVersionsRequest>,
+    ) -> Result<Response<proto::ListVersionsResponse>, Status> {
+        let call = Call::of(&request);
+        let asked = convert::list::versions(request.into_inner()).map_err(call.refused())?;
+        let convert::list::ListVersions { conversation_id, page } = asked;
+        let after = cursor(page.cursor.as_deref(), |bytes| bytes.try_into().ok().map(TreeCursor::from_bytes))
+            .map_err(call.refused())?;
+        let root = self.engine.root(conversation_id).await.map_err(call.refused())?;
+        let found = self.engine.tree(root, after, page.size).await.map_err(call.refused())?;
+        Ok(Response::new(proto::ListVersionsResponse {
+            versions: found.rows.iter().map(row).collect(),
+            next_page_token: found.next.map(|at| page.next_token(&at.to_bytes())).unwrap_or_default(),
+        }))
+    }
+
+    async fn delete_conversation(
+        &self,
+        request: Request<proto::DeleteConversationRequest>,
+    ) -> Result<Response<()>, Status> {
+        let call = Call::of(&request);
+        let asked = convert::lookup::delete_conversation(request.get_ref()).map_err(call.refused())?;
+        self.engine.delete(asked.conversation_id, asked.force).await.map_err(call.refused())?;
+        Ok(Response::new(()))
+    }
+
+    async fn export_conversations(
+        &self,
+        request: Request<proto::ExportConversationsRequest>,
+    ) -> Result<Response<transfer::ExportStream>, Status> {
+        let call = Call::of(&request);
+        let tree = convert::lookup::export_conversations(request.get_ref()).map_err(call.refused())?;
+        let stream = transfer::export(self.engine.clone(), tree, call.id.clone()).await.map_err(call.refused())?;
+        Ok(Response::new(stream))
+    }
+
+    async fn import_conversations(
+        &self,
+        request: Request<Streaming<proto::ImportConversationsRequest>>,
+    ) -> Result<Response<proto::ImportConversationsResponse>, Status> {
+        let call = Call::of(&request);
+        let imported = transfer::import(&self.engine, request.into_inner()).await;
+        imported.map(Response::new).map_err(|stopped| stopped.into_status(&call.id))
+    }
+}
+
+/// The cursor of a page token. Tokens are bound to their query, so one that can't be read was made up.
+fn cursor<T>(bytes: Option<&[u8]>, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Failure> {
+    let Some(bytes) = bytes else { return Ok(None) };
+    let made_up = || Failure::invalid_field("page_token", "must be a token of this query, or left out to begin again");
+    read(bytes).map(Some).ok_or_else(made_up)
+}

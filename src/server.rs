@@ -1,0 +1,222 @@
+//! The composition root: opens the store, connects the provider, serves, drains.
+
+use std::{fmt, future::Future, io, time::Duration};
+
+use tokio::{net::TcpListener, task, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    engine::{self, Engine},
+    grpc::{self, health::Health},
+    offline::Offline,
+    store::{self, Store},
+    upstream::{KeySource, Provider, Secret},
+};
+
+/// Why the server could not run, or had to stop.
+#[derive(Debug)]
+pub enum Error {
+    /// The store cannot be opened.
+    Store(store::OpenError),
+    /// The provider is configured so that it cannot be asked.
+    Provider(String),
+    /// The network failed.
+    Network(io::Error),
+    /// The store stopped working; a restart finds all that was acknowledged.
+    StoreFailed,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Store(error) => write!(f, "{error}"),
+            Error::Provider(text) => write!(f, "the provider cannot be used: {text}"),
+            Error::Network(error) => write!(f, "the network failed: {error}"),
+            Error::StoreFailed => {
+                f.write_str("the store cannot be written any more; nothing acknowledged is lost, a restart recovers it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The models that `--offline` serves.
+pub use crate::offline::MODELS as OFFLINE_MODELS;
+
+/// A server that is ready to serve: its store is open, its provider is known.
+pub struct Server {
+    config: Config,
+    store: Store,
+    engine: Engine,
+    offline: Option<Offline>,
+}
+
+/// Opens everything and serves on a bound listener until `shutdown`; see [`Server`].
+pub async fn run(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    Server::open(config).await?.serve(listener, shutdown).await
+}
+
+impl Server {
+    /// Opens the store, which takes as long as what was written since the last start: seconds for gigabytes.
+    pub async fn open(config: Config) -> Result<Server, Error> {
+        let offline = match config.offline {
+            true => Some(Offline::start().await.map_err(Error::Network)?),
+            false => None,
+        };
+        let provider = provider(&config, offline.as_ref())?;
+        let store = open(&config).await?;
+        let engine = Engine::new(store.clone(), provider, engine_options(&config));
+        Ok(Server { config, store, engine, offline })
+    }
+
+    /// What the store has done since it was opened.
+    pub fn store_stats(&self) -> store::Stats {
+        self.store.stats()
+    }
+
+    /// Serves until `shutdown`, then drains: no new turns, running ones may finish under `shutdown.grace`, streams end with a
+    /// terminal event.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let Server { config, store, engine, offline } = self;
+        let served = serve(listener, &config, &engine, &store, shutdown).await;
+        if let Some(offline) = offline
+            && let Err(error) = offline.stop().await
+        {
+            tracing::warn!(%error, "the offline stand-in did not end well");
+        }
+        drop(engine);
+        // Closing waits for the disk.
+        if task::spawn_blocking(move || store.close()).await.is_err() {
+            tracing::error!("closing the store panicked; the next start recovers it");
+        }
+        served
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    config: &Config,
+    engine: &Engine,
+    store: &Store,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let health = Health::new();
+    let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+    let routes = grpc::routes(engine.clone(), &grpc_options(config));
+    let served = grpc::serve::serve(listener, routes, transport(config), health.clone(), stop.clone(), cut);
+    let ends = async {
+        let failed = tokio::select! {
+            () = shutdown => false,
+            () = watch(store, &health) => true,
+        };
+        stop.cancel();
+        engine.drain(Instant::now() + turns_grace(config.shutdown.grace)).await;
+        failed
+    };
+    let ((), failed) = tokio::join!(served, ends);
+    if failed { Err(Error::StoreFailed) } else { Ok(()) }
+}
+
+/// Keeps health true to the store's; returns when the store has failed for good.
+async fn watch(store: &Store, health: &Health) {
+    let mut state = store.health();
+    loop {
+        let now = state.borrow_and_update().clone();
+        match now {
+            store::Health::Healthy => grpc::announce(health, true),
+            store::Health::LowSpace { free_bytes, floor_bytes } => {
+                tracing::warn!(free_bytes, floor_bytes, "the store's disk is nearly full: no new turns");
+                grpc::announce(health, false);
+            }
+            store::Health::Failed => {
+                tracing::error!("the store failed: the server stops, a restart recovers");
+                grpc::announce(health, false);
+                return;
+            }
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn open(config: &Config) -> Result<Store, Error> {
+    let options = store::Options {
+        path: config.store.path.clone(),
+        cache_bytes: config.store.cache_bytes,
+        sync: config.store.sync,
+        min_free_bytes: config.store.min_free_bytes,
+    };
+    let opened = task::spawn_blocking(move || Store::open(&options)).await;
+    match opened {
+        Ok(opened) => opened.map_err(Error::Store),
+        Err(panic) => {
+            Err(Error::Store(store::OpenError::Damaged { path: config.store.path.clone(), text: panic.to_string() }))
+        }
+    }
+}
+
+fn provider(config: &Config, offline: Option<&Offline>) -> Result<Provider, Error> {
+    let provider = &config.provider;
+    let (name, base_url, key) = match offline {
+        // The stand-in takes any key; a real one must not go there.
+        Some(offline) => ("offline", offline.base_url(), KeySource::Value(Secret::new("offline"))),
+        None => ("mistral", provider.base_url.clone(), key_source(config)),
+    };
+    Provider::new(crate::upstream::Options {
+        name: name.to_owned(),
+        base_url,
+        key,
+        connect_timeout: provider.connect_timeout,
+        first_byte_timeout: provider.first_byte_timeout,
+        idle_timeout: provider.idle_timeout,
+        max_output_bytes: 2 << 20,
+    })
+    .map_err(|error| Error::Provider(error.to_string()))
+}
+
+fn key_source(config: &Config) -> KeySource {
+    match (&config.provider.key_source, &config.provider.key) {
+        (Some(crate::config::KeySource::File(path)), _) => KeySource::File(path.clone()),
+        (_, Some(key)) => KeySource::Value(Secret::new(key.expose())),
+        (_, None) => KeySource::None,
+    }
+}
+
+fn engine_options(config: &Config) -> engine::Options {
+    engine::Options {
+        turn_timeout: config.turns.timeout,
+        grace: config.turns.grace,
+        max_in_flight: config.turns.max_in_flight,
+        history_cache_bytes: config.turns.history_cache_bytes,
+        log_content: config.log.content,
+    }
+}
+
+fn grpc_options(config: &Config) -> grpc::Options {
+    grpc::Options {
+        message_bytes: config.limits.message_bytes,
+        heartbeat: config.events.heartbeat,
+        reflection: config.reflection,
+    }
+}
+
+fn transport(config: &Config) -> grpc::serve::Options {
+    grpc::serve::Options {
+        connections_max: u32::try_from(config.limits.max_connections).unwrap_or(u32::MAX),
+        streams_per_connection_max: config.limits.max_streams_per_connection,
+        drain_timeout: config.shutdown.grace,
+        ..grpc::serve::Options::default()
+    }
+}
+
+/// Turns are stopped a little before the connections are cut, so that their readers see how they ended.
+fn turns_grace(grace: Duration) -> Duration {
+    grace - (grace / 4).min(Duration::from_secs(2))
+}
