@@ -1,0 +1,61 @@
+//! Clients that others wrote: scripts in tests/clients, run by programs that may not be on the machine.
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    path::Path,
+    process::{Command, Output},
+};
+
+/// A program that runs a script of tests/clients.
+pub(crate) struct Program {
+    /// The environment variable that names it. Without it the checks are skipped.
+    variable: &'static str,
+    /// How to get it and name it.
+    to_enable: &'static str,
+}
+
+/// A Python with the packages of tests/clients/requirements.txt.
+pub(crate) const PYTHON: Program = Program {
+    variable: "CAUSERIE_PYTHON",
+    to_enable: "python3 -m venv VENV && VENV/bin/pip install -r tests/clients/requirements.txt && \
+                export CAUSERIE_PYTHON=$PWD/VENV/bin/python",
+};
+
+/// `buf`, for its `curl`.
+pub(crate) const BUF: Program = Program {
+    variable: "CAUSERIE_BUF",
+    to_enable: "npm install --prefix DIR @bufbuild/buf && export CAUSERIE_BUF=$PWD/DIR/node_modules/.bin/buf",
+};
+
+impl Program {
+    /// Runs a script with one argument and fails the test if one of its checks failed; says so loudly if it cannot be run.
+    pub(crate) async fn check(&'static self, script: &'static str, argument: String) {
+        let Some(program) = std::env::var_os(self.variable).filter(|value| !value.is_empty()) else {
+            return self.skip(script);
+        };
+        let run = tokio::task::spawn_blocking(move || self.run(&program, script, &argument));
+        let output = run.await.expect("no panic");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("{out}{err}");
+        // The closing line as well: a script that ends early has failed too, whatever its exit code.
+        let closed = out.lines().last().is_some_and(|line| line.ends_with(" passed, 0 failed"));
+        assert!(output.status.success() && closed, "checks of {script} failed ({})", output.status);
+    }
+
+    fn run(&self, program: &OsStr, script: &str, argument: &str) -> Output {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+        let is_shell = path.extension() == Some(OsStr::new("sh"));
+        let mut command = if is_shell { Command::new("bash") } else { Command::new(program) };
+        // A relative path in the variable is meant from where cargo runs the tests, which is this directory too.
+        let run = command.arg(path).arg(argument).env(self.variable, program).output();
+        run.unwrap_or_else(|error| panic!("{} names {}, which cannot be run: {error}", self.variable, program.display()))
+    }
+
+    /// Written to the process's stderr itself: the test harness keeps what the print macros say in a test that passes.
+    fn skip(&self, script: &str) {
+        let Program { variable, to_enable } = self;
+        let line = format!("\nSKIPPED {script}: {variable} is not set. To enable: {to_enable}\n");
+        std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
+    }
+}
