@@ -65,7 +65,7 @@ refused() {
 
 lists_services() {
     curl --list-services "$server"
-    holds "$out" "$service" grpc.health.v1.Health grpc.reflection.v1.ServerReflection grpc.reflection.v1alpha.ServerReflection
+    holds "$out" "$service" grpc.health.v1.Health "${reflection/grpc-/grpc.reflection.}.ServerReflection"
 }
 
 lists_methods() {

@@ -49,7 +49,9 @@ impl Program {
         let mut command = if is_shell { Command::new("bash") } else { Command::new(program) };
         // A relative path in the variable is meant from where cargo runs the tests, which is this directory too.
         let run = command.arg(path).arg(argument).env(self.variable, program).output();
-        run.unwrap_or_else(|error| panic!("{} names {}, which cannot be run: {error}", self.variable, program.display()))
+        run.unwrap_or_else(|error| {
+            panic!("{} names {}, which cannot be run: {error}", self.variable, program.display())
+        })
     }
 
     /// Written to the process's stderr itself: the test harness keeps what the print macros say in a test that passes.
