@@ -86,7 +86,7 @@ start() {
 append_and_read() {
     call Start '{"model": "offline-small", "input": "Hello"}'
     call Append "{\"conversationId\": \"$(value conversationId)\", \"input\": \"Again\"}"
-    holds "$out" 'message2ofthisconversation' '"parentConversationId":"conv_' || return 1
+    holds "$out" 'message3ofthisconversation' '"parentConversationId":"conv_' || return 1
     call ListEntries "{\"conversationId\": \"$(value conversationId)\"}"
     holds "$out" '"messageInput"' '"messageOutput"' '"text":"Again"'
 }

@@ -157,7 +157,7 @@ def start_append_restart(service):
     assert first.usage.total_tokens == first.usage.prompt_tokens + first.usage.completion_tokens > 0
     second = service.call("Append", conversationId=first.conversation_id, input="Again")
     assert second.parent_conversation_id == first.conversation_id != second.conversation_id
-    assert "(message 2 of this conversation)" in answer(second)
+    assert "(message 3 of this conversation)" in answer(second)
     question = history(service, second.conversation_id)[2]
     third = service.call(
         "Restart", conversationId=second.conversation_id, fromEntryId=question.id, boundary="BOUNDARY_BEFORE_ENTRY", input="Other"
@@ -195,7 +195,7 @@ def history_pages_and_round_trip(service):
         paged, token = paged + list(page.entries), page.next_page_token
     assert paged == whole
     assert history(service, second.conversation_id, order="ORDER_NEWEST_FIRST") == whole[::-1]
-    questions = history(service, second.conversation_id, kinds=["KIND_MESSAGE_INPUT"])
+    questions = history(service, second.conversation_id, kinds=["ENTRY_KIND_MESSAGE_INPUT"])
     assert questions == whole[::2]
     call, request = service.bind("Start")
     copied = call(request(model=MODEL, inputs=whole, skip_completion=True), timeout=20)
@@ -258,7 +258,9 @@ def events_of_a_failed_turn(service):
     assert (status.code, status.message) == (refusal.code.value[0], refusal.message)
     assert decode(status)["ErrorInfo"] == refusal.details["ErrorInfo"]
     turn = service.call("GetTurn", turnId=events[0].turn_id)
-    assert state(turn) == "STATE_FAILED" and turn.error == status and not turn.conversation_id
+    assert state(turn) == "STATE_FAILED" and not turn.conversation_id
+    assert (turn.error.code, turn.error.message) == (status.code, status.message)
+    assert decode(turn.error)["RetryInfo"] == decode(status)["RetryInfo"] == refusal.details["RetryInfo"]
     refused("RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", lambda: resume(service, turn.id))
 
 
@@ -395,9 +397,14 @@ def request_info_is_the_callers_request_id(service):
 
 def deadlines_of_calls(service):
     began = time.monotonic()
-    calls = [service.future("Start", timeout=0.2, model=MODEL, input="/offline stall\n") for _ in range(20)]
+    request = {"model": MODEL, "input": "/offline stall\n"}
+    # Half of them by the header alone: then no timer of the client can pass for the server's answer.
+    by_server = {"metadata": [("grpc-timeout", "200m")]}
+    calls = [service.future("Start", timeout=0.2, **request) for _ in range(20)]
+    calls += [service.future("Start", timeout=None, options=by_server, **request) for _ in range(20)]
     codes = [call.code().name for call in calls]
-    assert codes == ["DEADLINE_EXCEEDED"] * 20, codes
+    assert codes == ["DEADLINE_EXCEEDED"] * 40, codes
+    assert {Refusal(call.exception()).reason for call in calls[20:]} == {"TIMEOUT"}
     assert time.monotonic() - began < 5
 
 
