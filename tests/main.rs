@@ -3,6 +3,7 @@
 mod architecture;
 mod conversations;
 mod edge;
+mod foreign_clients;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;
