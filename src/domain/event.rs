@@ -101,6 +101,18 @@ impl EventKind {
         matches!(self, EventKind::MessageOutputDelta { .. } | EventKind::FunctionCallDelta { .. })
     }
 
+    /// How many bytes of output it carries; 0 if it is no delta.
+    pub fn delta_bytes(&self) -> usize {
+        match self {
+            EventKind::MessageOutputDelta { chunk, .. } => chunk.size_bytes(),
+            EventKind::FunctionCallDelta { arguments, .. } => arguments.len(),
+            EventKind::ResponseStarted { .. }
+            | EventKind::EntryDone { .. }
+            | EventKind::ResponseDone { .. }
+            | EventKind::ResponseError { .. } => 0,
+        }
+    }
+
     /// Whether it is the last event of a turn.
     pub fn is_terminal(&self) -> bool {
         matches!(self, EventKind::ResponseDone { .. } | EventKind::ResponseError { .. })

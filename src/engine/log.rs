@@ -171,7 +171,7 @@ impl Reader {
         let mut batch: Vec<Event> = Vec::with_capacity(fresh.len().min(Self::BATCH));
         let lagging = fresh.len() > Self::BATCH;
         for event in fresh {
-            let merged = lagging && batch.last_mut().is_some_and(|last| fits(last, event) && last.merge(event));
+            let merged = lagging && batch.last_mut().is_some_and(|last| fits(last) && last.merge(event));
             if !merged {
                 if batch.len() == Self::BATCH {
                     break;
@@ -184,7 +184,9 @@ impl Reader {
     }
 }
 
-/// Merged events stay well below what a client takes in one message: 64 original deltas or so.
-fn fits(last: &Event, next: &Event) -> bool {
-    next.sequence - last.first_sequence < 256
+/// A merged event stays far below what a client takes in one message.
+const MERGED_BYTES: usize = 16 << 10;
+
+fn fits(last: &Event) -> bool {
+    last.kind.delta_bytes() < MERGED_BYTES
 }
