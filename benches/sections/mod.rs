@@ -1,6 +1,8 @@
 //! What is measured.
 
 mod contest;
+mod idle;
+mod streams;
 mod turns;
 
 use std::fmt;
@@ -16,17 +18,28 @@ pub(crate) enum Section {
     Floors,
     /// Turns a second and what they add to a direct call, durable and not.
     Turns,
+    /// Streams: time to the first event, chunks a second, memory of idle ones.
+    Streams,
 }
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 1] = [Section::Turns];
+    pub(crate) const USUAL: [Section; 2] = [Section::Turns, Section::Streams];
 
     /// Measures it.
     pub(crate) async fn run(self, bench: &Bench) -> Result<Vec<Figure>> {
         match self {
-            Section::Floors => turns::floors(bench).await,
+            Section::Floors => {
+                let mut figures = turns::floors(bench).await?;
+                figures.extend(streams::floors(bench).await?);
+                Ok(figures)
+            }
             Section::Turns => turns::run(bench).await,
+            Section::Streams => {
+                let mut figures = streams::run(bench).await?;
+                figures.extend(idle::run(bench).await?);
+                Ok(figures)
+            }
         }
     }
 }
@@ -36,6 +49,7 @@ impl fmt::Display for Section {
         f.write_str(match self {
             Section::Floors => "floors",
             Section::Turns => "turns",
+            Section::Streams => "streams",
         })
     }
 }
