@@ -1,6 +1,9 @@
 //! What is measured.
 
+mod branches;
 mod contest;
+mod fixture;
+mod growth;
 mod idle;
 mod streams;
 mod turns;
@@ -20,11 +23,13 @@ pub(crate) enum Section {
     Turns,
     /// Streams: time to the first event, chunks a second, memory of idle ones.
     Streams,
+    /// What a turn costs at turn 10 and at turn 10,000, and the thousandth branch.
+    Growth,
 }
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 2] = [Section::Turns, Section::Streams];
+    pub(crate) const USUAL: [Section; 3] = [Section::Turns, Section::Streams, Section::Growth];
 
     /// Measures it.
     pub(crate) async fn run(self, bench: &Bench) -> Result<Vec<Figure>> {
@@ -40,6 +45,11 @@ impl Section {
                 figures.extend(idle::run(bench).await?);
                 Ok(figures)
             }
+            Section::Growth => {
+                let mut figures = growth::run(bench).await?;
+                figures.extend(branches::run(bench).await?);
+                Ok(figures)
+            }
         }
     }
 }
@@ -50,6 +60,7 @@ impl fmt::Display for Section {
             Section::Floors => "floors",
             Section::Turns => "turns",
             Section::Streams => "streams",
+            Section::Growth => "growth",
         })
     }
 }
