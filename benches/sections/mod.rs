@@ -5,6 +5,7 @@ mod contest;
 mod fixture;
 mod growth;
 mod idle;
+mod startup;
 mod streams;
 mod turns;
 
@@ -25,11 +26,13 @@ pub(crate) enum Section {
     Streams,
     /// What a turn costs at turn 10 and at turn 10,000, and the thousandth branch.
     Growth,
+    /// Start-up with many conversations.
+    Startup,
 }
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 3] = [Section::Turns, Section::Streams, Section::Growth];
+    pub(crate) const USUAL: [Section; 4] = [Section::Turns, Section::Streams, Section::Growth, Section::Startup];
 
     /// Measures it.
     pub(crate) async fn run(self, bench: &Bench) -> Result<Vec<Figure>> {
@@ -50,6 +53,7 @@ impl Section {
                 figures.extend(branches::run(bench).await?);
                 Ok(figures)
             }
+            Section::Startup => startup::run(bench).await,
         }
     }
 }
@@ -61,6 +65,7 @@ impl fmt::Display for Section {
             Section::Turns => "turns",
             Section::Streams => "streams",
             Section::Growth => "growth",
+            Section::Startup => "startup",
         })
     }
 }
