@@ -71,7 +71,7 @@ pub(crate) fn exchange(question: String, answer: String) -> Vec<Entry> {
     let entry = |kind| Entry { kind: Some(kind), ..Entry::default() };
     let input = MessageInput { role: Role::User.into(), content: content(question), prefix: false };
     let output = MessageOutput { content: content(answer), ..MessageOutput::default() };
-    vec![entry(entry::KindOneOf::MessageInput(input)), entry(entry::KindOneOf::MessageOutput(output))]
+    vec![entry(entry::Kind::MessageInput(input)), entry(entry::Kind::MessageOutput(output))]
 }
 
 /// A question of 100 B to 2 KB.
@@ -85,7 +85,7 @@ pub(crate) fn answer(index: usize) -> String {
 }
 
 fn text_of(entry: &Entry) -> Option<&str> {
-    let Some(entry::KindOneOf::MessageOutput(message)) = &entry.kind else { return None };
+    let Some(entry::Kind::MessageOutput(message)) = &entry.kind else { return None };
     match &message.content.first()?.kind {
         Some(chunk::Kind::Text(text)) => Some(text.as_str()),
         _ => None,
