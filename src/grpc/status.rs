@@ -130,7 +130,7 @@ pub fn status(failure: &Failure, request_id: &str, spent: Spent) -> Status {
 
 /// What client libraries that retry by themselves are told. They may retry what has cost nothing and can succeed later;
 /// when is theirs to choose (they spread their retries), unless it is known.
-fn pushback(failure: &Failure, code: Code, spent: Spent) -> Option<i64> {
+pub(super) fn pushback(failure: &Failure, code: Code, spent: Spent) -> Option<i64> {
     let later = matches!(retry(failure.reason), Retry::Later { .. });
     let costs_nothing = matches!(code, Code::Unavailable | Code::ResourceExhausted) && spent == Spent::Nothing;
     match (later && costs_nothing, failure.retry_after_ms) {

@@ -40,7 +40,7 @@ async fn an_unknown_method_is_named() {
     for path in ["/test.Scripted/Unknown", "/no.Service/Method", "/x"] {
         let answer = caller.call(path, &[]).await;
         assert_eq!(answer.status.code(), Code::Unimplemented);
-        assert_eq!(answer.reason(), "UNIMPLEMENTED");
+        assert_eq!(answer.reason(), "UNKNOWN_METHOD");
         let text = answer.status.message();
         assert!(text.contains(path), "{text}");
     }

@@ -1,7 +1,8 @@
 //! Completes every status on its way out.
 //!
-//! AIP-193 wants an `ErrorInfo` in every error, and the contract a `RequestInfo` too. tonic's own statuses carry neither,
-//! and some of them have codes that other servers use differently; this layer sees them all in one place.
+//! AIP-193 wants an `ErrorInfo` in every error, and the contract a `RequestInfo` too, `QuotaFailure` for limits and `RetryInfo`
+//! where a retry helps. tonic's own statuses carry none of them, and some of them have codes that other servers use
+//! differently; this layer sees them all in one place.
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
@@ -14,7 +15,11 @@ use tonic_types::pb::{ErrorInfo, RequestInfo, Status as RichStatus};
 
 use super::request_id::RequestId;
 use super::{Around, Handler, status};
+use crate::domain::{Failure, Reason};
 use crate::grpc::DOMAIN;
+use crate::grpc::convert::failure;
+use crate::grpc::status::{self as table, Retry, Spent};
+use crate::proto::ErrorReason;
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
@@ -68,15 +73,16 @@ impl Call {
             Some(rich) => rich,
             None => self.explain(sent.code(), sent.message()),
         };
-        self.add_missing(&mut rich);
+        if !rich.details.iter().any(|any| any.type_url == ERROR_INFO) {
+            let code = Code::from_i32(rich.code);
+            rich.details.insert(0, error_info(default_reason(code)));
+        }
+        add_promised(&mut rich, headers);
+        self.add_request_info(&mut rich);
         write(&rich, headers);
     }
 
-    fn add_missing(&self, rich: &mut RichStatus) {
-        let code = Code::from_i32(rich.code);
-        if !rich.details.iter().any(|any| any.type_url == ERROR_INFO) {
-            rich.details.insert(0, error_info(default_reason(code)));
-        }
+    fn add_request_info(&self, rich: &mut RichStatus) {
         if let Some(id) = &self.request_id
             && !rich.details.iter().any(|any| any.type_url == REQUEST_INFO)
         {
@@ -105,6 +111,36 @@ impl Call {
     }
 }
 
+/// Adds what the error table promises for the reason, where tonic or a layer made the status and not the table.
+fn add_promised(rich: &mut RichStatus, headers: &mut HeaderMap) {
+    let Some(reason) = reason_of(rich) else {
+        return;
+    };
+    let mut failure = Failure::new(reason, "");
+    let code = Code::from_i32(rich.code);
+    if !headers.contains_key(status::RETRY_PUSHBACK)
+        && let Some(pushback) = table::pushback(&failure, code, Spent::Nothing)
+    {
+        headers.insert(status::RETRY_PUSHBACK, pushback.into());
+    }
+    if let Retry::Later { default_ms } = table::retry(reason) {
+        failure = failure.retry_after_ms(default_ms);
+    }
+    for promised in failure::details(&failure) {
+        if !rich.details.iter().any(|any| any.type_url == promised.type_url) {
+            rich.details.push(promised);
+        }
+    }
+}
+
+/// The reason, if it is one of the table.
+fn reason_of(rich: &RichStatus) -> Option<Reason> {
+    let info = rich.details.iter().find(|any| any.type_url == ERROR_INFO)?;
+    let info = ErrorInfo::decode(info.value.as_slice()).ok()?;
+    let number = i32::from(ErrorReason::from_str_name(&info.reason)?);
+    Reason::from_number(u8::try_from(number).ok()?)
+}
+
 /// tonic's texts for messages over the limit, in either direction, plain or compressed.
 fn is_size_limit(message: &str) -> bool {
     message.starts_with("Error, decoded message length too large")
@@ -131,6 +167,7 @@ fn default_reason(code: Code) -> &'static str {
         Code::InvalidArgument => "INVALID_REQUEST",
         Code::DeadlineExceeded => "TIMEOUT",
         Code::Unavailable => "SERVICE_UNAVAILABLE",
+        Code::Unimplemented => "UNKNOWN_METHOD",
         other => status::code_name(other),
     }
 }
