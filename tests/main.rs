@@ -1,13 +1,16 @@
 //! The integration tests: one binary, one file for each behaviour.
 
 mod architecture;
+mod bad_input;
 mod conversations;
 mod edge;
+mod errors;
 mod foreign_clients;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;
 mod scripted_provider;
+mod secrets;
 mod store;
 mod support;
 mod transport;

@@ -1,9 +1,13 @@
 //! What the tests share.
 
+pub(crate) mod calls;
 pub(crate) mod golden;
 pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod log;
 pub(crate) mod outside;
 pub(crate) mod provider;
+pub(crate) mod raw;
 pub(crate) mod server;
+pub(crate) mod status;
 pub(crate) mod upstream;

@@ -158,3 +158,15 @@ pub(crate) fn frame_of(message: &[u8]) -> Bytes {
     frame.put_slice(message);
     frame.freeze()
 }
+
+/// The gRPC messages in the data of an answer.
+pub(crate) fn messages<M: Message + Default>(mut data: &[u8]) -> Vec<M> {
+    let mut messages = Vec::new();
+    while let [0, a, b, c, d, rest @ ..] = data {
+        let (message, rest) = rest.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        messages.push(M::decode(message).expect("a message"));
+        data = rest;
+    }
+    assert!(data.is_empty(), "whole messages only: {data:?}");
+    messages
+}

@@ -1,75 +1,8 @@
 //! One line of the log for every call, whatever becomes of it.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, OnceLock};
-
-use serde_json::Value;
-use tracing_subscriber::fmt::MakeWriter;
-
 use super::scripted::Event;
 use super::server::Server;
-
-/// What all tests of this process log. A subscriber of one thread would miss lines: tracing decides once for the process
-/// whether a line is wanted, and may ask a thread that wants none.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn listen() -> &'static Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
-            let log = Self::default();
-            tracing_subscriber::fmt().json().with_env_filter("causerie=debug").with_writer(log.clone()).init();
-            log
-        })
-    }
-
-    /// The lines of finished calls whose request id begins with `ids`, as (method, request id, code).
-    fn calls(&self, ids: &str) -> Vec<(String, String, String)> {
-        self.lines(ids)
-            .iter()
-            .filter(|line| line["fields"]["message"] == "rpc finished")
-            .map(|line| {
-                assert!(line["fields"]["duration_ms"].is_f64(), "{line}");
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                let code = text(&line["fields"]["code"]);
-                let span = &line["span"];
-                (text(&span["method"]), text(&span["request_id"]), code)
-            })
-            .collect()
-    }
-
-    fn lines(&self, ids: &str) -> Vec<Value> {
-        let bytes = self.0.lock().expect("no panic").clone();
-        let text = String::from_utf8(bytes).expect("text");
-        text.lines()
-            .map(|line| serde_json::from_str::<Value>(line).expect("a JSON line"))
-            .filter(|line| {
-                let id = line["span"]["request_id"].as_str();
-                id.is_some_and(|id| id.starts_with(ids))
-            })
-            .collect()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
+use crate::support::log::Log;
 
 fn line(method: &str, id: &str, code: &str) -> (String, String, String) {
     let method = format!("/test.Scripted/{method}");

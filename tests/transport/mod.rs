@@ -1,6 +1,6 @@
 //! The transport edge, held to what callers, proxies and operators see of it.
 
-mod caller;
+pub(crate) mod caller;
 mod scripted;
 mod server;
 
