@@ -6,6 +6,7 @@ mod conversations;
 mod edge;
 mod errors;
 mod foreign_clients;
+mod fuzz_edge;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;

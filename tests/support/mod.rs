@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod outside;
 pub(crate) mod provider;
+pub(crate) mod random;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod status;
