@@ -47,6 +47,11 @@ pub(super) fn no_conversation(id: ConversationId) -> Failure {
     Failure::not_found(Reason::ConversationNotFound, "conversation", id.to_string())
 }
 
+/// What the turn ran on was deleted before it could be stored.
+pub(super) fn deleted_meanwhile(parent: ConversationId) -> Failure {
+    Failure { message: format!("{parent} was deleted while the turn ran"), ..no_conversation(parent) }
+}
+
 pub(super) fn no_entry(id: EntryId, of: ConversationId) -> Failure {
     let failure = Failure::not_found(Reason::EntryNotFound, "entry", id.to_string());
     Failure { message: format!("the history of {of} has no entry {id}"), ..failure }

@@ -149,11 +149,15 @@ impl Run {
             Ok(stored) => (turn, Some(stored)),
             Err(error) => {
                 let writable = !matches!(error, store::Error::Failed(_));
+                let failure = match (error, turn.parent_id) {
+                    (store::Error::ParentGone, Some(parent)) => failures::deleted_meanwhile(parent),
+                    (error, _) => failures::store(error),
+                };
                 let turn = Turn {
                     state: TurnState::Failed,
                     conversation_id: None,
                     outputs: Vec::new(),
-                    error: Some(failures::store(error)),
+                    error: Some(failure),
                     ..turn
                 };
                 if writable {
