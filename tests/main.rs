@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod conversations;
+mod crash;
 mod edge;
 mod errors;
 mod foreign_clients;

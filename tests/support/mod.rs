@@ -6,6 +6,7 @@ pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod outside;
+pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod random;
 pub(crate) mod raw;
