@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use causerie::proto::ErrorReason;
 
-pub(crate) use own::{ROWS as OWN, Refused};
+pub(crate) use own::ROWS as OWN;
 
 /// What every request of these tests says: it must be in no status.
 pub(crate) const PROMPT: &str = "prompt-5f3a-for-the-model-only";

@@ -1,6 +1,6 @@
 //! The real server, on a free port, with a real client.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use causerie::{
     config::{Config, Sources},
@@ -21,7 +21,7 @@ pub(crate) struct TestServer {
     pub(crate) provider: ScriptedProvider,
     flags: BTreeMap<String, String>,
     /// Holds the store; removed with the server.
-    _dir: TempDir,
+    dir: TempDir,
     running: Option<Running>,
 }
 
@@ -58,7 +58,7 @@ impl TestServer {
                 flags.insert((*key).to_owned(), (*value).to_owned());
             }
         }
-        let mut server = TestServer { address: ([127, 0, 0, 1], 0).into(), provider, flags, _dir: dir, running: None };
+        let mut server = TestServer { address: ([127, 0, 0, 1], 0).into(), provider, flags, dir: dir, running: None };
         server.run().await;
         server
     }
@@ -88,6 +88,11 @@ impl TestServer {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the store is.
+    pub(crate) fn store_path(&self) -> PathBuf {
+        self.dir.path().join("store")
     }
 
     /// A client on a connection of its own.
