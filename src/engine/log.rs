@@ -82,6 +82,14 @@ impl Log {
         self.lock().iter().any(|event| event.kind.is_delta())
     }
 
+    /// Why the turn made no version; `None` if it did, or has not ended.
+    fn failure(&self) -> Option<Arc<Failure>> {
+        match self.lock().last().map(|event| &event.kind) {
+            Some(EventKind::ResponseError { failure }) => Some(failure.clone()),
+            _ => None,
+        }
+    }
+
     /// Waits for the end of the turn: the turn, or why there is none.
     pub async fn finished(&self) -> Result<Arc<Turn>, Arc<Failure>> {
         let mut progress = self.progress.subscribe();
@@ -140,6 +148,11 @@ impl Reader {
     /// Whether the provider had begun to answer.
     pub fn has_output(&self) -> bool {
         self.log.has_output()
+    }
+
+    /// Why the turn made no version; `None` if it did, or has not ended.
+    pub fn failure(&self) -> Option<Arc<Failure>> {
+        self.log.failure()
     }
 
     /// The turn that is read.

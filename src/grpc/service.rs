@@ -110,7 +110,8 @@ impl ConversationService for Service {
         };
         let reader = reader.map_err(call.refused())?;
         let lifecycle = asked.view == View::Lifecycle;
-        let terms = stream::Terms { lifecycle, heartbeat: self.heartbeat, request_id: call.id };
+        let Call { id: request_id, deadline } = call;
+        let terms = stream::Terms { lifecycle, heartbeat: self.heartbeat, deadline, request_id };
         Ok(Response::new(Box::pin(stream::events(reader, terms))))
     }
 

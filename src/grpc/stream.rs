@@ -1,6 +1,6 @@
 //! A turn's log as a gRPC stream: paced, with heartbeats, ended by a status.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::{convert, service::spent, status::status};
 use crate::{
-    domain::{Event, EventKind},
+    domain::{Event, Failure, Reason},
     engine::{Engine, Read, Reader},
     proto,
 };
@@ -20,6 +20,8 @@ pub(super) struct Terms {
     pub(super) lifecycle: bool,
     /// Say something after so much silence.
     pub(super) heartbeat: Duration,
+    /// When the caller's deadline passes.
+    pub(super) deadline: Option<Instant>,
     /// For the status at the end.
     pub(super) request_id: String,
 }
@@ -83,7 +85,7 @@ impl Feed {
             match self.reader.read(silence).await {
                 Read::Events(batch) => self.ready.extend(batch.into_iter().filter(|event| self.terms.wants(event))),
                 Read::Silence => return Some(Ok(self.heartbeat())),
-                Read::End => self.end = Some(End::Done),
+                Read::End => self.end = Some(self.ending()),
             }
         }
     }
@@ -93,11 +95,19 @@ impl Feed {
         if event.kind.is_delta() {
             self.paced_until = self.last_sent + PACE;
         }
-        if let EventKind::ResponseError { failure } = &event.kind {
-            let spent = spent(self.reader.has_output());
-            self.end = Some(End::Failed(Box::new(status(failure, &self.terms.request_id, spent))));
-        }
         convert::event::write(&self.turn_id, event)
+    }
+
+    /// Also for a reader that has the terminal event already: a failed turn's stream never ends as if all were well. Nor does a
+    /// stream that outlived its call's deadline, whose turn was cut by it.
+    fn ending(&self) -> End {
+        let late = || self.terms.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let failure = match self.reader.failure() {
+            Some(failure) => failure,
+            None if late() => Arc::new(Failure::new(Reason::Timeout, "the call's deadline has passed")),
+            None => return End::Done,
+        };
+        End::Failed(Box::new(status(&failure, &self.terms.request_id, spent(self.reader.has_output()))))
     }
 
     fn heartbeat(&mut self) -> proto::Event {
