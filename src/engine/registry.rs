@@ -36,14 +36,15 @@ impl Registry {
         Registry { turns: Mutex::default(), max }
     }
 
-    /// The turn in flight with this id.
+    /// The turn in flight with this id. One that has ended keeps its place for a moment, but is the store's to know: whoever
+    /// has seen its end finds what will be found from then on.
     pub(super) fn get(&self, id: TurnId) -> Option<Arc<Live>> {
-        self.lock().by_id.get(&id).cloned()
+        self.lock().by_id.get(&id).filter(|live| !live.log.has_ended()).cloned()
     }
 
-    /// The turn in flight with this request id.
+    /// The turn in flight with this request id. Not one that has ended: if it failed, its request id is free.
     pub(super) fn by_request(&self, request_id: &str) -> Option<Arc<Live>> {
-        self.lock().by_request.get(request_id).cloned()
+        self.lock().by_request.get(request_id).filter(|live| !live.log.has_ended()).cloned()
     }
 
     /// Takes a turn in. It stays until the returned place is dropped.
@@ -106,7 +107,10 @@ impl Drop for Place {
         }
         let mut turns = self.registry.lock();
         turns.by_id.remove(&self.live.log.turn_id());
-        if let Some(request) = &self.live.request {
+        if let Some(request) = &self.live.request
+            // The next turn may have the id already.
+            && turns.by_request.get(&request.id).is_some_and(|live| Arc::ptr_eq(live, &self.live))
+        {
             turns.by_request.remove(&request.id);
         }
     }
