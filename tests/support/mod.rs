@@ -1,6 +1,8 @@
 //! What the tests share.
 
 pub(crate) mod calls;
+pub(crate) mod completion;
+pub(crate) mod events;
 pub(crate) mod golden;
 pub(crate) mod history;
 pub(crate) mod http;
@@ -10,6 +12,8 @@ pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod random;
 pub(crate) mod raw;
+pub(crate) mod reads;
+pub(crate) mod refusal;
 pub(crate) mod server;
 pub(crate) mod status;
 pub(crate) mod upstream;
