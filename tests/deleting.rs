@@ -174,7 +174,10 @@ async fn a_turn_that_runs_on_what_is_deleted_fails() {
     assert_promised(&status, ErrorReason::ConversationNotFound, "running");
     assert_eq!(kind_of(events.last().expect("a terminal event")), "response_error");
     assert!(!events.iter().any(|event| matches!(event.kind, Some(Kind::ResponseDone(_)))));
-    assert_gone(get_conversation(&mut client, &started.turn_id.replace("turn_", "conv_")).await, ErrorReason::ConversationNotFound);
+    assert_gone(
+        get_conversation(&mut client, &started.turn_id.replace("turn_", "conv_")).await,
+        ErrorReason::ConversationNotFound,
+    );
     assert_eq!(versions(&mut client).await, [id(&tree.root), id(&tree.left), id(&tree.right)]);
     server.stop().await;
 }

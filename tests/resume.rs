@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::support::{
     completion::{silence, stream_of, stream_of_calls},
-    events::{Seen, assert_gapless, departures_seen, assert_whole, events_of, joined, names, resume, run, soon, watch},
+    events::{Seen, assert_gapless, assert_whole, departures_seen, events_of, joined, names, resume, run, soon, watch},
     provider::Reply,
     reads,
     refusal::{reason, told, turn_reason, value},

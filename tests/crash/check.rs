@@ -64,7 +64,8 @@ async fn whole(client: &mut Client, listed: &[proto::Conversation], checked: &mu
     let turns: BTreeSet<&str> = listed.iter().map(|version| version.turn_id.as_str()).collect();
     assert_eq!((ids.len(), turns.len()), (listed.len(), listed.len()), "one version for each turn");
     // Parents first.
-    for version in listed.iter().rev().filter(|version| !checked.versions.contains_key(&version.id)).collect::<Vec<_>>() {
+    for version in listed.iter().rev().filter(|version| !checked.versions.contains_key(&version.id)).collect::<Vec<_>>()
+    {
         let id = &version.id;
         assert!(version.parent_id.is_empty() || ids.contains(version.parent_id.as_str()), "{id} has lost its parent");
         let history = calls::history(client, id).await.unwrap_or_else(|error| panic!("{id} is half: {error:?}"));

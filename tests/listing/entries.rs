@@ -64,7 +64,8 @@ async fn branched(client: &mut Client) -> (String, Vec<String>) {
             };
             id = make(client, Request::Restart(restart)).await;
         } else {
-            let append = proto::AppendRequest { conversation_id: id, inputs, skip_completion: true, ..Default::default() };
+            let append =
+                proto::AppendRequest { conversation_id: id, inputs, skip_completion: true, ..Default::default() };
             id = make(client, Request::Append(append)).await;
         }
         texts.extend(added);
@@ -143,7 +144,8 @@ async fn a_page_of_large_entries_ends_before_it_outgrows_a_message() {
         id = make(&mut client, Request::Append(request)).await;
     }
     // The largest entry that there is fills a page alone.
-    let largest = proto::AppendRequest { inputs: vec![message(&format!("12 {}", "y".repeat((3 << 20) - 100)))], ..more(&id, "") };
+    let largest =
+        proto::AppendRequest { inputs: vec![message(&format!("12 {}", "y".repeat((3 << 20) - 100)))], ..more(&id, "") };
     id = make(&mut client, Request::Append(largest)).await;
     for order in [Order::OldestFirst, Order::NewestFirst] {
         let request = proto::ListEntriesRequest {
@@ -153,8 +155,10 @@ async fn a_page_of_large_entries_ends_before_it_outgrows_a_message() {
             ..Default::default()
         };
         let (entries, sizes) = pages(&mut client, request).await;
-        let mut numbers: Vec<usize> =
-            entries.iter().map(|entry| entry_text(entry).split(' ').next().expect("a number").parse().expect("one")).collect();
+        let mut numbers: Vec<usize> = entries
+            .iter()
+            .map(|entry| entry_text(entry).split(' ').next().expect("a number").parse().expect("one"))
+            .collect();
         if order == Order::NewestFirst {
             numbers.reverse();
         }

@@ -52,7 +52,8 @@ async fn a_big_tree_is_listed_whole_with_parents_first() {
         for version in &versions {
             assert_eq!(version.parent_id, parents[&version.id]);
             assert_eq!((&version.root_id, version.id == root), (&root, version.parent_id.is_empty()));
-            let parent_depth = if version.parent_id.is_empty() { Some(0) } else { seen.get(&version.parent_id).copied() };
+            let parent_depth =
+                if version.parent_id.is_empty() { Some(0) } else { seen.get(&version.parent_id).copied() };
             assert_eq!(parent_depth.map(|depth| depth + 1), Some(version.turn_count), "its parent came before it");
             assert!(seen.insert(version.id.clone(), version.turn_count).is_none(), "{} came twice", version.id);
             assert_eq!(version.head, !parents.values().any(|parent| *parent == version.id));

@@ -58,7 +58,7 @@ impl TestServer {
                 flags.insert((*key).to_owned(), (*value).to_owned());
             }
         }
-        let mut server = TestServer { address: ([127, 0, 0, 1], 0).into(), provider, flags, dir: dir, running: None };
+        let mut server = TestServer { address: ([127, 0, 0, 1], 0).into(), provider, flags, dir, running: None };
         server.run().await;
         server
     }
