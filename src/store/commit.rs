@@ -36,6 +36,7 @@ impl Store {
         let Commit { version, parent, kept, inputs, turn, events, request, require_head } = commit;
         debug_assert_eq!(version.id.0, turn.id.0, "a version is named after its turn");
         debug_assert_eq!(version.entry_count, kept + (inputs.len() + turn.outputs.len()) as u64);
+        debug_assert!(request.as_ref().is_none_or(|(id, _)| turn.request_id.as_ref() == Some(id)));
         let inner = &*self.inner;
         inner.flusher.writable()?;
         let request_fingerprint = request.as_ref().map(|(_, fingerprint)| *fingerprint);
@@ -46,10 +47,10 @@ impl Store {
             let _no_delete = inner.locks.keep(new.stored.version.root_id.0).await;
             inner.write(&mut new, require_head)
         };
-        match written {
-            Ok(()) => {}
-            Err(Error::HeadMoved(_)) => return Err(inner.head_moved(&new)?),
-            Err(error) => return Err(error),
+        match (written, new.parent) {
+            (Ok(()), _) => {}
+            (Err(Error::HeadMoved(_)), Some(parent)) => return Err(self.head_moved(parent).await),
+            (Err(error), _) => return Err(error),
         }
         inner.commits.fetch_add(1, Ordering::Relaxed);
         inner.flusher.flushed().await?;
@@ -79,6 +80,13 @@ impl Store {
         .map_err(|error| inner.flusher.fail(error))?;
         inner.commits.fetch_add(1, Ordering::Relaxed);
         inner.flusher.flushed().await
+    }
+
+    /// The error that names the heads there are. A tree may have many branches: not on an async thread.
+    async fn head_moved(&self, parent: Stored) -> Error {
+        let store = self.clone();
+        let heads = tokio::task::spawn_blocking(move || store.heads_below(&parent, HEADS_NAMED)).await;
+        heads.unwrap_or_else(|panic| Err(Error::failed(panic))).map_or_else(|error| error, Error::HeadMoved)
     }
 }
 
@@ -113,11 +121,6 @@ impl Inner {
         }
         let ancestry = self.new_ancestry(new)?;
         self.insert(new, ancestry.as_ref()).map_err(|error| self.flusher.fail(error))
-    }
-
-    fn head_moved(&self, new: &New) -> Result<Error, Error> {
-        let parent = new.parent.as_ref().expect("only a parent can be no head");
-        Ok(Error::HeadMoved(self.heads_below(parent, HEADS_NAMED)?))
     }
 
     /// Behind its parent if that is the end of its branch and is kept whole; otherwise at the beginning of a new branch.

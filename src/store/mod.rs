@@ -117,7 +117,7 @@ pub struct Commit {
     pub turn: Turn,
     /// The whole event log.
     pub events: Vec<Event>,
-    /// The request that asked for it and its fingerprint, if it can be repeated.
+    /// The request that asked for it (`Turn::request_id`) and its fingerprint, if it can be repeated.
     pub request: Option<(String, [u8; 16])>,
     /// Only if the parent has no successor.
     pub require_head: bool,

@@ -4,6 +4,7 @@ mod crash;
 mod delete;
 mod durability;
 mod fixture;
+mod large;
 mod model;
 mod open;
 mod random;

@@ -130,7 +130,7 @@ async fn a_damaged_store_is_refused_and_never_replaced() {
     let used = whole[&db].iter().rposition(|byte| *byte != 0).expect("there is data");
     let mut rng = Rng(seed());
     let mut refused = 0;
-    for round in 0..8 * effort() {
+    for round in 0..6 * effort() {
         restore(dir.path(), &whole);
         let mut damaged = whole[&db].clone();
         // The end of the log, too, where sled says nothing.
