@@ -114,6 +114,7 @@ async fn serve(
         let failed = tokio::select! {
             () = shutdown => false,
             () = watch(store, &health) => true,
+            () = expire(store) => false,
         };
         stop.cancel();
         engine.drain(Instant::now() + turns_grace(config.shutdown.grace)).await;
@@ -142,6 +143,23 @@ async fn watch(store: &Store, health: &Health) {
         }
         if state.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// How long a turn that made no version can be read.
+const FAILED_TURNS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Removes old turns that made no version: now and every hour. Never returns.
+async fn expire(store: &Store) {
+    let mut hours = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hours.tick().await;
+        let store = store.clone();
+        match task::spawn_blocking(move || store.expire_failed(Engine::time_before(FAILED_TURNS_KEPT))).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(removed)) => tracing::info!(removed, "old turns that made no version are gone"),
+            Ok(Err(error)) => tracing::warn!(%error, "old failed turns could not be removed"),
         }
     }
 }

@@ -118,6 +118,12 @@ impl Engine {
         Ok(())
     }
 
+    /// The moment that was so long ago.
+    pub fn time_before(ago: std::time::Duration) -> Time {
+        let us = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+        Time { unix_us: ids::now().unix_us.saturating_sub(us) }
+    }
+
     /// Now, as the engine counts time.
     pub fn now() -> Time {
         ids::now()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::live::{Live, Stop};
-use crate::domain::TurnId;
+use crate::domain::{EventKind, Turn, TurnId, TurnState};
 
 /// Turns in flight, by id and by request id.
 #[derive(Debug)]
@@ -103,7 +103,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         if !self.live.log.has_ended() {
             // Only a panic of the turn's task leads here. Nobody may wait for ever.
-            self.live.log.push(super::ids::now(), [super::run::died()]);
+            let (at, failure) = (super::ids::now(), super::run::died());
+            self.live.end(Turn {
+                state: TurnState::Failed,
+                error: Some(failure.clone()),
+                completed_at: Some(at),
+                last_sequence: self.live.log.last_sequence() + 1,
+                ..self.live.opening.clone()
+            });
+            self.live.log.push(at, [EventKind::ResponseError { failure: Arc::new(failure) }]);
         }
         let mut turns = self.registry.lock();
         turns.by_id.remove(&self.live.log.turn_id());

@@ -283,7 +283,6 @@ pub(super) fn started(plan: &Plan) -> EventKind {
 }
 
 /// What readers are told if the turn's task dies.
-pub(super) fn died() -> EventKind {
-    let failure = Failure::new(Reason::Internal, "a fault of the service ended the turn; the log says where");
-    EventKind::ResponseError { failure: Arc::new(failure) }
+pub(super) fn died() -> Failure {
+    Failure::new(Reason::Internal, "a fault of the service ended the turn; the log says where")
 }

@@ -196,13 +196,16 @@ impl Inner {
     fn erase_failed(&self, version: Uuid) -> Result<(), Error> {
         for key in self.disk.keys_of(&keys::failed_of(version)) {
             let key = key?;
-            let turn = keys::last_id(&key);
-            self.erase_request(Row::Failed(turn), turn)?;
-            let pieces = keys::failed(turn, 0)..=keys::failed(turn, u16::MAX);
-            self.erase_all(self.disk.range(pieces).rev().map(|row| Ok(row?.0)))?;
+            self.erase_failed_turn(keys::last_id(&key))?;
             self.disk.remove(key)?;
         }
         Ok(())
+    }
+
+    pub(super) fn erase_failed_turn(&self, turn: Uuid) -> Result<(), Error> {
+        self.erase_request(Row::Failed(turn), turn)?;
+        let pieces = keys::failed(turn, 0)..=keys::failed(turn, u16::MAX);
+        self.erase_all(self.disk.range(pieces).rev().map(|row| Ok(row?.0)))
     }
 
     /// The request that a turn answered, if it was this one that answered it.

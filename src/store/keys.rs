@@ -142,6 +142,11 @@ pub(super) fn failed(turn: Uuid, chunk: u16) -> [u8; 19] {
     key
 }
 
+/// The turn of such a piece's key.
+pub(super) fn failed_turn(key: &[u8]) -> Uuid {
+    last_id(&key[..17])
+}
+
 /// A request that was answered.
 pub(super) fn request(request_id: &str) -> Vec<u8> {
     [b"K", request_id.as_bytes()].concat()

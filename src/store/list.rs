@@ -73,7 +73,7 @@ fn id_range(query: &Query, after: Option<ConversationId>) -> Range<Uuid> {
 }
 
 /// No id of an earlier time is as great as this, and every id of this time or a later one is.
-fn first_id_at(time: Time) -> Uuid {
+pub(super) fn first_id_at(time: Time) -> Uuid {
     let ms = time.unix_us.max(0).cast_unsigned().div_ceil(1000).min((1 << 48) - 1);
     Uuid::from_u128(u128::from(ms) << 80)
 }

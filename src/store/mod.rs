@@ -14,6 +14,7 @@ mod commit;
 mod delete;
 mod disk;
 mod error;
+mod expire;
 mod flush;
 mod history;
 mod keys;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use causerie::{
-    domain::{ConversationId, TurnState, Version},
+    domain::{ConversationId, Time, TurnState, Version},
     store::{Commit, Ended, Error, Store, Stored},
 };
 use uuid::Uuid;
@@ -176,4 +176,30 @@ fn intent(stored: &Stored, rows: &[Row]) -> (Vec<u8>, Vec<u8>) {
         row.extend([4 << 3, seq as u8]);
     }
     ([b"D", id.as_bytes().as_slice()].concat(), row)
+}
+
+#[tokio::test]
+async fn old_turns_without_a_version_go_by_themselves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let mut maker = Maker::new(seed());
+    let versions = tree(&store, &mut maker, 20).await;
+    let before = raw_keys(dir_closed(store, dir.path()));
+    assert!(before.iter().any(|key| key[0] == b'F') && before.iter().any(|key| key[0] == b'E'));
+
+    let store = open(dir.path());
+    assert_eq!(store.expire_failed(Time { unix_us: 0 }), Ok(0), "none is as old as that");
+    assert!(store.expire_failed(Time { unix_us: i64::MAX }).expect("writable") > 0);
+    for stored in &versions {
+        assert!(store.turn(stored.version.id.turn()).expect("readable").is_some(), "versions stay");
+    }
+    let after = raw_keys(dir_closed(store, dir.path()));
+    assert!(after.iter().all(|key| key[0] != b'F' && key[0] != b'E'), "nothing of them is left");
+    let of_versions = |keys: &[Vec<u8>]| keys.iter().filter(|key| !b"FEK".contains(&key[0])).count();
+    assert_eq!(of_versions(&after), of_versions(&before));
+}
+
+fn dir_closed(store: Store, path: &std::path::Path) -> &std::path::Path {
+    store.close();
+    path
 }
