@@ -132,7 +132,10 @@ pub fn status(failure: &Failure, request_id: &str, spent: Spent) -> Status {
 /// when is theirs to choose (they spread their retries), unless it is known.
 pub(super) fn pushback(failure: &Failure, code: Code, spent: Spent) -> Option<i64> {
     let later = matches!(retry(failure.reason), Retry::Later { .. });
-    let costs_nothing = matches!(code, Code::Unavailable | Code::ResourceExhausted) && spent == Spent::Nothing;
+    // A provider whose answer was no good has answered all the same, and may bill it.
+    let answered = failure.reason == Reason::UpstreamProtocolError;
+    let costs_nothing =
+        matches!(code, Code::Unavailable | Code::ResourceExhausted) && spent == Spent::Nothing && !answered;
     match (later && costs_nothing, failure.retry_after_ms) {
         (true, Some(ms)) => Some(i64::try_from(ms).unwrap_or(i64::MAX)),
         (true, None) => None,
