@@ -27,10 +27,9 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(|error| Failure::new(format!("the address is lost: {error}")))?;
     cli::run(async {
         let stop = serve::stop_requested()?;
-        let failed = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
-        let listener = TcpListener::from_std(listener).map_err(|error| failed(&error))?;
-        let server = Server::open(config.clone()).await.map_err(|error| failed(&error))?;
+        let listener = TcpListener::from_std(listener).map_err(|error| Failure::caused(&error))?;
+        let server = Server::open(config.clone()).await.map_err(|error| Failure::caused(&error))?;
         eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS));
-        server.serve(listener, stop).await.map_err(|error| failed(&error))
+        server.serve(listener, stop).await.map_err(|error| Failure::caused(&error))
     })
 }

@@ -40,7 +40,16 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// What is behind the error that the text above tells already.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Store(error) => error.source(),
+            Error::Network(error) => error.source(),
+            Error::Provider(_) | Error::StoreFailed => None,
+        }
+    }
+}
 
 /// The models that `--offline` serves.
 pub use crate::offline::MODELS as OFFLINE_MODELS;

@@ -28,6 +28,17 @@ impl Failure {
         Failure { text: text.into(), notes: Vec::new(), reason: None, exit: Exit::Failed }
     }
 
+    /// Something failed, with all that is known of why.
+    pub fn caused(error: &(dyn Error + 'static)) -> Failure {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Failure::new(text)
+    }
+
     /// Something was asked that is not understood.
     pub fn usage(text: impl Into<String>) -> Failure {
         Failure { exit: Exit::Usage, ..Failure::new(text) }
