@@ -175,7 +175,7 @@ pub fn banner(config: &Config, address: SocketAddr, offline_models: &[&str]) -> 
     lines.join("\n")
 }
 
-const UNSYNCED: &str = "  (SYNC OFF: a crash of the machine may lose the last half second)";
+const UNSYNCED: &str = "  (SYNC OFF: a kill or crash may lose what was acknowledged last)";
 
 fn openness(config: &Config, address: SocketAddr) -> &'static str {
     match (address.ip().is_loopback(), config.trusted_network) {

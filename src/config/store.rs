@@ -34,8 +34,8 @@ impl Store {
                 "store.sync",
                 Rule::switch(),
                 "true",
-                "Acknowledge a turn only after it is on disk. False is faster; a crash of the machine may then lose the \
-                 last half second.",
+                "Acknowledge a turn only after it is on disk. False is faster; a killed process may then lose the last \
+                 half second, a crash of the machine more.",
             ),
             min_free_bytes: from.get(
                 "store.min_free_mib",
