@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod cancel;
+mod cli;
 mod conversations;
 mod crash;
 mod deadline;

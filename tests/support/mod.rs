@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod outside;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod provider;
 pub(crate) mod random;
 pub(crate) mod raw;

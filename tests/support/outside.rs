@@ -1,7 +1,7 @@
 //! Clients that others wrote: scripts in tests/clients, run by programs that may not be on the machine.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::Write,
     path::Path,
     process::{Command, Output},
@@ -10,7 +10,7 @@ use std::{
 /// A program that runs a script of tests/clients.
 pub(crate) struct Program {
     /// The environment variable that names it. Without it the checks are skipped.
-    variable: &'static str,
+    pub(crate) variable: &'static str,
     /// How to get it and name it.
     to_enable: &'static str,
 }
@@ -29,11 +29,14 @@ pub(crate) const BUF: Program = Program {
 };
 
 impl Program {
+    /// Where it is, if the environment says so.
+    pub(crate) fn path(&self) -> Option<OsString> {
+        std::env::var_os(self.variable).filter(|value| !value.is_empty())
+    }
+
     /// Runs a script with one argument and fails the test if one of its checks failed; says so loudly if it cannot be run.
     pub(crate) async fn check(&'static self, script: &'static str, argument: String) {
-        let Some(program) = std::env::var_os(self.variable).filter(|value| !value.is_empty()) else {
-            return self.skip(script);
-        };
+        let Some(program) = self.path() else { return self.skip(script) };
         let run = tokio::task::spawn_blocking(move || self.run(&program, script, &argument));
         let output = run.await.expect("no panic");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -55,9 +58,14 @@ impl Program {
     }
 
     /// Written to the process's stderr itself: the test harness keeps what the print macros say in a test that passes.
-    fn skip(&self, script: &str) {
+    pub(crate) fn skip(&self, what: &str) {
         let Program { variable, to_enable } = self;
-        let line = format!("\nSKIPPED {script}: {variable} is not set. To enable: {to_enable}\n");
-        std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
+        skip(what, &format!("{variable} is not set. To enable: {to_enable}"));
     }
+}
+
+/// Says that a check is not made, and why, so that nobody overlooks it.
+pub(crate) fn skip(what: &str, why: &str) {
+    let line = format!("\nSKIPPED {what}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
 }

@@ -1,0 +1,5 @@
+//! The program as a process: exit codes, what it prints where, and how it starts and ends.
+
+mod chat;
+mod serve;
+mod transfer;
