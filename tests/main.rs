@@ -19,6 +19,7 @@ mod listing;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;
+mod readme;
 mod request_id;
 mod resume;
 mod scripted_provider;
