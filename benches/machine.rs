@@ -55,8 +55,8 @@ pub(crate) fn facts(bench: &Bench) -> Result<Value> {
         "kernel": read("/proc/sys/kernel/osrelease"),
         "filesystem": filesystem(&bench.scratch),
         "load_before": read("/proc/loadavg"),
-        "fdatasync_per_second": disk.rate.round(),
-        "fdatasync_p50_us": disk.p50_us.round(),
+        "fdatasync_per_second": disk.rate.round() as u64,
+        "fdatasync_p50_us": disk.p50_us.round() as u64,
         "repetitions": bench.scale.repetitions,
     }))
 }
@@ -94,6 +94,7 @@ fn line_of(path: &str, name: &str) -> String {
 }
 
 fn filesystem(folder: &Path) -> String {
-    let output = Command::new("stat").args(["-f", "-c", "%T"]).arg(folder).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    let output = Command::new("df").arg("--output=fstype").arg(folder).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().nth(1).unwrap_or_default().trim().to_owned()
 }
