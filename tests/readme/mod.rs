@@ -10,14 +10,19 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The tests of this folder write to one file.
-static WRITING: Mutex<()> = Mutex::new(());
+/// The tests of this folder read and write one file.
+static FILE: Mutex<()> = Mutex::new(());
 
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")
 }
 
 fn text() -> String {
+    let _alone = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    read()
+}
+
+fn read() -> String {
     fs::read_to_string(path()).expect("README.md is in the crate's folder")
 }
 
@@ -29,8 +34,8 @@ fn compare(what: &str, expected: &str, found: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_none() {
         panic!("README.md, {what}:\n{expected}\nis in truth:\n{found}\nUPDATE_GOLDEN=1 writes it anew");
     }
-    let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = text();
+    let _alone = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = read();
     let after = before.replacen(expected, found, 1);
     assert_ne!(before, after, "{what} is not in README.md as it was read");
     fs::write(path(), after).expect("README.md can be written");

@@ -64,7 +64,10 @@ fn meaning(reason: &str) -> String {
     let at = lines.iter().position(|line| line.starts_with(&format!("{reason} = "))).expect("the contract has it");
     let comment = lines[at - 1].trim_start_matches("// ");
     let (_, said) = comment.split_once(": ").expect("the code comes first");
-    said.trim_end_matches('.').replace("; retry after `RetryInfo`", "").replace(". Retry", "")
+    let said = said.trim_end_matches('.');
+    // Those are another column's.
+    let said = said.strip_suffix("; retry after `RetryInfo`").unwrap_or(said);
+    said.strip_suffix(". Retry").unwrap_or(said).to_owned()
 }
 
 #[test]
