@@ -47,6 +47,12 @@ pub(super) fn no_conversation(id: ConversationId) -> Failure {
     Failure::not_found(Reason::ConversationNotFound, "conversation", id.to_string())
 }
 
+/// An import brings other content for a version that is there.
+pub(super) fn version_exists(id: ConversationId) -> Failure {
+    let text = format!("{id} is in the store with other content, which stays as it is");
+    Failure::new(Reason::VersionExists, text).with("conversation_id", id.to_string())
+}
+
 /// What the turn ran on was deleted before it could be stored.
 pub(super) fn deleted_meanwhile(parent: ConversationId) -> Failure {
     Failure { message: format!("{parent} was deleted while the turn ran"), ..no_conversation(parent) }

@@ -127,7 +127,7 @@ impl Shared {
         if let Some(found) = self.store.version(version.id).map_err(failures::store)? {
             let turn = self.store.turn(version.id.turn()).map_err(failures::store)?;
             let same = found.version == version && turn.as_ref() == Some(&ended);
-            return if same { Ok(None) } else { Err(failures::store(crate::store::Error::Exists)) };
+            return if same { Ok(None) } else { Err(failures::version_exists(version.id)) };
         }
         let parent = match version.parent_id {
             Some(id) => Some(self.find(id)?),

@@ -135,18 +135,32 @@ pub(super) async fn import(
 ) -> Result<proto::ImportConversationsResponse, Stopped> {
     let mut intake = Intake::default();
     let mut done = proto::ImportConversationsResponse::default();
-    while let Some(message) = records.message().await.map_err(Stopped::Stream)? {
-        let kind = message.record.and_then(|record| record.kind);
-        let kind = kind.ok_or_else(|| Failure::invalid_field("record", "must be set, with exactly one kind"))?;
-        if let Some(version) = intake.take(kind)? {
-            match engine.import(version).await? {
-                Import::Stored => done.imported_version_count += 1,
-                Import::Skipped => done.skipped_version_count += 1,
-            }
+    for number in 1_u64.. {
+        let Some(message) = records.message().await.map_err(Stopped::Stream)? else { break };
+        match take(engine, &mut intake, message).await {
+            Ok(None) => {}
+            Ok(Some(Import::Stored)) => done.imported_version_count += 1,
+            Ok(Some(Import::Skipped)) => done.skipped_version_count += 1,
+            // Which of perhaps a million: in a file of JSON Lines it is the line.
+            Err(failure) => return Err(Stopped::Refused(failure.with("record", number.to_string()))),
         }
     }
     intake.finish()?;
     Ok(done)
+}
+
+/// Takes a record, and stores the version that is whole with it.
+async fn take(
+    engine: &Engine,
+    intake: &mut Intake,
+    message: proto::ImportConversationsRequest,
+) -> Result<Option<Import>, Failure> {
+    let kind = message.record.and_then(|record| record.kind);
+    let kind = kind.ok_or_else(|| Failure::invalid_field("record", "must be set, with exactly one kind"))?;
+    match intake.take(kind)? {
+        Some(version) => engine.import(version).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// What has come in so far.
