@@ -1,6 +1,9 @@
 //! What clients were told: what a crash must not take back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use causerie::proto::{self, stream_events_request::Request};
 
@@ -11,7 +14,22 @@ use crate::support::server::entry_text;
 pub(super) struct Said {
     /// Its id, if the answer had it.
     pub(super) id: Option<String>,
+    /// See [`digest`].
     pub(super) text: String,
+}
+
+/// Texts of more bytes are bulk.
+const SHORT: usize = 100;
+
+/// A text that stands for this one: itself, if it is short.
+pub(super) fn digest(text: &str) -> String {
+    if text.len() <= SHORT {
+        return text.to_owned();
+    }
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let head: String = text.chars().take(SHORT / 2).collect();
+    format!("{head}… {} bytes {:x}", text.len(), hasher.finish())
 }
 
 /// A turn that was asked for under a request id.
@@ -33,6 +51,8 @@ pub(super) struct Sent {
 pub(super) struct Book {
     /// Acknowledged versions with their whole histories, in the order of their ids and so of time.
     pub(super) versions: BTreeMap<String, Vec<Said>>,
+    /// Those of them that clients go on from.
+    lines: Vec<String>,
     /// Those of them that were not compared yet.
     pub(super) fresh: Vec<String>,
     /// Turns that were announced and not looked at since.
@@ -47,7 +67,8 @@ pub(super) struct Book {
 impl Book {
     /// A version of late, to go on from.
     pub(super) fn recent(&self, back: usize) -> Option<(&String, &Vec<Said>)> {
-        self.versions.iter().rev().nth(back)
+        let id = self.lines.iter().rev().nth(back)?;
+        self.versions.get_key_value(id)
     }
 
     /// A text that no other turn puts in.
@@ -58,10 +79,15 @@ impl Book {
 
     /// A turn was acknowledged.
     pub(super) fn acknowledge(&mut self, base: &[Said], input: &str, turn: &proto::Turn) {
-        let outputs = turn.outputs.iter().map(|entry| Said { id: Some(entry.id.clone()), text: entry_text(entry) });
-        let input = Said { id: None, text: input.to_owned() };
-        let history = base.iter().cloned().chain([input]).chain(outputs).collect();
-        self.versions.insert(turn.conversation_id.clone(), history);
+        let outputs =
+            turn.outputs.iter().map(|entry| Said { id: Some(entry.id.clone()), text: digest(&entry_text(entry)) });
+        let said = Said { id: None, text: digest(input) };
+        let history = base.iter().cloned().chain([said]).chain(outputs).collect();
+        let known = self.versions.insert(turn.conversation_id.clone(), history);
+        // Bulk stays alone: else every turn below it would carry it to the provider.
+        if known.is_none() && input.len() <= SHORT {
+            self.lines.push(turn.conversation_id.clone());
+        }
         self.fresh.push(turn.conversation_id.clone());
         if let Some(sent) = self.requests.get_mut(&turn.request_id) {
             sent.acknowledged = Some(turn.id.clone());

@@ -1,6 +1,6 @@
 //! Clients that work until their server is gone.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use causerie::proto::{self, event::Kind, restart_request::Boundary, stream_events_request::Request};
 use tonic::Status;
@@ -20,10 +20,10 @@ struct Ask {
     request_id: String,
 }
 
-/// Starts, appends, restarts, streamed and not, until the connection breaks.
-pub(super) async fn work(mut client: Client, book: &Mutex<Book>, mut dice: Dice) {
+/// Starts, appends, restarts, streamed and not, until the connection breaks. Or only stores bulk.
+pub(super) async fn work(mut client: Client, book: &Mutex<Book>, mut dice: Dice, only_bulk: bool) {
     loop {
-        let ask = plan(&mut lock(book), &mut dice);
+        let ask = plan(&mut lock(book), &mut dice, only_bulk);
         let answered = match dice.one_in(2) {
             true => unary(&mut client, &ask).await,
             false => streamed(&mut client, book, &ask).await,
@@ -41,11 +41,15 @@ pub(super) fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
     book.lock().expect("no client panics")
 }
 
-fn plan(book: &mut Book, dice: &mut Dice) -> Ask {
-    let input = book.next_input();
+fn plan(book: &mut Book, dice: &mut Dice, only_bulk: bool) -> Ask {
+    let mut input = book.next_input();
     let back = dice.below(24);
     let recent = book.recent(back).map(|(id, history)| (id.clone(), history.clone()));
     let (mut request, base) = match recent {
+        _ if only_bulk => {
+            input.push_str(bulk(dice));
+            (Request::Start(proto::StartRequest { skip_completion: true, ..start(&input) }), Vec::new())
+        }
         Some((id, history)) if dice.one_in(3) => restarting(&id, &history, &input, dice),
         Some((id, history)) if !dice.one_in(4) => (Request::Append(append(&id, &input)), history),
         Some(_) | None => (Request::Start(start(&input)), Vec::new()),
@@ -63,6 +67,14 @@ fn plan(book: &mut Book, dice: &mut Dice) -> Ask {
         book.requests.insert(request_id.clone(), sent);
     }
     Ask { request, base, input, request_id }
+}
+
+/// So much that the store keeps it in several rows, among which a kill can come; no compression makes it less.
+fn bulk(dice: &mut Dice) -> &'static str {
+    static BULK: OnceLock<String> = OnceLock::new();
+    let bulk = BULK.get_or_init(|| (0..500_000).map(|_| char::from(b'!' + dice.below(90) as u8)).collect());
+    let from = dice.below(200_000);
+    &bulk[from..from + 300_000]
 }
 
 fn restarting(id: &str, history: &[Said], input: &str, dice: &mut Dice) -> (Request, Vec<Said>) {

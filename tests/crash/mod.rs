@@ -8,7 +8,7 @@ mod load;
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use causerie::proto::{self, ErrorReason, event::Kind, stream_events_request::Request};
@@ -22,7 +22,7 @@ use self::{
 };
 use crate::support::{
     calls::{self, kind_of},
-    process::{self, Process, Settings},
+    process::{self, Flags, Process},
     provider::{Reply, ScriptedProvider},
     random::{Dice, rounds},
     server::start,
@@ -30,10 +30,10 @@ use crate::support::{
 };
 
 const CLIENTS: usize = 8;
+/// Of them.
+const BULK_CLIENTS: usize = 2;
 /// The process lives this long under load, at most.
 const LOAD_MS: usize = 250;
-/// Opening a small store takes about this long.
-const OPENING_MS: usize = 80;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_told_is_lost() {
@@ -41,16 +41,19 @@ async fn nothing_that_was_told_is_lost() {
     let provider = ScriptedProvider::start().await;
     provider.on_every(Reply::text("one two three"));
     let dir = TempDir::new().expect("a temporary folder");
-    let settings = process::settings(&dir.path().join("store"), &provider.base_url());
+    let flags = process::flags(&dir.path().join("store"), &provider.base_url());
     let (book, mut checked) = (Arc::new(Mutex::new(Book::default())), Checked::default());
     let rounds = rounds("CAUSERIE_KILL_ROUNDS", 5);
+    let begun = Instant::now();
+    Process::start(&flags).await.kill();
+    let opening_ms = 1 + begun.elapsed().as_millis() as usize;
     for _ in 0..rounds {
-        kill_at_start(&settings, &mut dice).await;
-        let process = Process::start(&settings).await;
+        kill_at_start(&flags, dice.below(2 * opening_ms)).await;
+        let process = Process::start(&flags).await;
         check(&process, &book, &mut checked).await;
         load_and_kill(process, &book, &mut dice).await;
     }
-    let process = Process::start(&settings).await;
+    let process = Process::start(&flags).await;
     check(&process, &book, &mut checked).await;
     let everything = lock(&book).versions.keys().cloned().collect();
     lock(&book).fresh = everything;
@@ -72,20 +75,18 @@ async fn check(process: &Process, book: &Mutex<Book>, checked: &mut Checked) {
     *lock(book) = told;
 }
 
-/// Some starts are cut short.
-async fn kill_at_start(settings: &Settings, dice: &mut Dice) {
-    if dice.one_in(2) {
-        let process = Process::spawn(settings);
-        random_moment(dice.below(OPENING_MS)).await;
-        process.kill();
-    }
+/// About every second start is cut short.
+async fn kill_at_start(flags: &Flags, ms: usize) {
+    let process = Process::spawn(flags);
+    random_moment(ms).await;
+    process.kill();
 }
 
 async fn load_and_kill(process: Process, book: &Arc<Mutex<Book>>, dice: &mut Dice) {
     let mut clients = JoinSet::new();
-    for _ in 0..CLIENTS {
+    for n in 0..CLIENTS {
         let (client, book, dice) = (process.client().await, Arc::clone(book), Dice::new(dice.number()));
-        clients.spawn(async move { work(client, &book, dice).await });
+        clients.spawn(async move { work(client, &book, dice, n < BULK_CLIENTS).await });
     }
     random_moment(5 + dice.below(LOAD_MS)).await;
     process.kill();
@@ -104,8 +105,8 @@ async fn a_turn_that_was_announced_and_lost_has_an_end() {
     let provider = ScriptedProvider::start().await;
     provider.on_every(Reply::text("too late").stall().cut_after(2));
     let dir = TempDir::new().expect("a temporary folder");
-    let settings = process::settings(&dir.path().join("store"), &provider.base_url());
-    let process = Process::start(&settings).await;
+    let flags = process::flags(&dir.path().join("store"), &provider.base_url());
+    let process = Process::start(&flags).await;
     let request = proto::StartRequest { request_id: "mine".to_owned(), ..start("Hello") };
     let stream = proto::StreamEventsRequest { request: Some(Request::Start(request.clone())), ..Default::default() };
     let mut stream = process.client().await.stream_events(stream).await.expect("a stream").into_inner();
@@ -114,7 +115,7 @@ async fn a_turn_that_was_announced_and_lost_has_an_end() {
     assert_eq!(kind_of(&delta), "message_output_delta");
     process.kill();
 
-    let process = Process::start(&settings).await;
+    let process = Process::start(&flags).await;
     let mut client = process.client().await;
     let turn = calls::get_turn(&mut client, &first.turn_id).await.expect("it was announced");
     assert_eq!(turn.state(), proto::turn::State::Failed);

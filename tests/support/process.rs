@@ -1,91 +1,90 @@
-//! The server in a process of its own, which can be killed.
-//!
-//! The process is this test binary again, with [`child`] as its only test: what runs in it is `causerie::server::run`, as in
-//! the product's binary.
+//! The product's binary in a process of its own, which can be killed.
 
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
+    thread::{self, JoinHandle},
 };
 
-use causerie::{
-    config::{Config, Sources},
-    proto::conversation_service_client::ConversationServiceClient,
-    server,
-};
-use tokio::{net::TcpListener, sync::oneshot};
+use causerie::proto::conversation_service_client::ConversationServiceClient;
+use tokio::sync::oneshot;
 use tonic::transport::{Channel, Endpoint};
 
 use super::server::Client;
 
-const SETTINGS: &str = "CAUSERIE_TEST_CHILD";
-const ADDRESS: &str = "LISTENING ";
-const END: &str = "ENDED ";
-
-/// Configuration keys and their text.
-pub(crate) type Settings = BTreeMap<String, String>;
+/// Flags of `causerie serve` and their values.
+pub(crate) type Flags = BTreeMap<&'static str, String>;
 
 /// A running server. Killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
-    /// Closed, it asks the server to stop.
-    stdin: Option<ChildStdin>,
-    stdout: Option<BufReader<ChildStdout>>,
+    /// Reads what the process says until its end.
+    listener: Option<JoinHandle<String>>,
+    announced: Option<oneshot::Receiver<SocketAddr>>,
     address: Option<SocketAddr>,
 }
 
-/// How a process ended by itself.
+/// How a process ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
-    /// What it said; empty if it ended well.
+    /// What it said on stderr.
     pub(crate) said: String,
 }
 
-/// Settings for a store and a provider.
-pub(crate) fn settings(store: &Path, base_url: &str) -> Settings {
-    let pairs = [
-        ("provider.base_url", base_url),
-        ("store.cache_mib", "16"),
-        ("store.min_free_mib", "0"),
-        ("shutdown.grace", "5s"),
-    ];
-    let mut settings: Settings = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+/// Flags for a store and a provider.
+pub(crate) fn flags(store: &Path, base_url: &str) -> Flags {
     let key = store.with_extension("key");
     std::fs::write(&key, "test-key").expect("a writable folder");
-    settings.insert("provider.key_file".to_owned(), key.display().to_string());
-    settings.insert("store.path".to_owned(), store.display().to_string());
-    settings
+    [
+        ("--listen", "127.0.0.1:0".to_owned()),
+        ("--provider-base-url", base_url.to_owned()),
+        ("--provider-key-file", key.display().to_string()),
+        ("--store-path", store.display().to_string()),
+        ("--store-cache-mib", "16".to_owned()),
+        // The machine's disk is not what these tests are about.
+        ("--store-min-free-mib", "0".to_owned()),
+        ("--shutdown-grace", "5s".to_owned()),
+        ("--log-level", "error".to_owned()),
+    ]
+    .into()
 }
 
 impl Process {
     /// Starts a process, without waiting for anything.
-    pub(crate) fn spawn(settings: &Settings) -> Process {
-        let lines: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut command = Command::new(std::env::current_exe().expect("the test binary"));
-        command.args(["--exact", "support::process::child", "--ignored", "--nocapture", "--quiet"]);
-        command.env(SETTINGS, lines.join("\n")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("the test binary runs");
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take().map(BufReader::new);
-        Process { child, stdin, stdout, address: None }
+    pub(crate) fn spawn(flags: &Flags) -> Process {
+        let store = Path::new(&flags["--store-path"]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_causerie"));
+        // No settings but the flags: neither variables nor a file in the working directory.
+        command.env_clear().current_dir(store.parent().expect("a folder for the store"));
+        command.arg("serve").args(flags.iter().flat_map(|(flag, value)| [*flag, value]));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        let stderr = child.stderr.take().expect("it is piped");
+        let (announce, announced) = oneshot::channel();
+        let listener = thread::spawn(move || listen(stderr, announce));
+        Process { child, listener: Some(listener), announced: Some(announced), address: None }
     }
 
-    /// Starts a process and waits until it listens. Its store may still be opening: calls wait for it.
-    pub(crate) async fn start(settings: &Settings) -> Process {
-        let mut process = Process::spawn(settings);
-        let mut stdout = process.stdout.take().expect("not read yet");
-        let read = tokio::task::spawn_blocking(move || {
-            let address = read_address(&mut stdout);
-            (stdout, address)
-        });
-        let (stdout, address) = read.await.expect("no panic");
-        process.stdout = Some(stdout);
-        process.address = Some(address.expect("the process listens"));
-        process
+    /// Starts a process and waits until it is ready.
+    pub(crate) async fn start(flags: &Flags) -> Process {
+        Process::try_start(flags).await.unwrap_or_else(|ended| panic!("the process does not listen: {ended:?}"))
+    }
+
+    /// The same, for one that may end instead.
+    pub(crate) async fn try_start(flags: &Flags) -> Result<Process, Ended> {
+        let mut process = Process::spawn(flags);
+        let announced = process.announced.take().expect("nobody has waited yet").await;
+        match announced {
+            Ok(address) => {
+                process.address = Some(address);
+                Ok(process)
+            }
+            Err(_) => Err(process.ended().await),
+        }
     }
 
     /// A client on a connection of its own.
@@ -104,21 +103,20 @@ impl Process {
         self.end_now();
     }
 
-    /// Asks the process to stop and waits for its end.
-    pub(crate) async fn stop(mut self) -> Ended {
-        drop(self.stdin.take());
+    /// Asks the process to stop (SIGTERM) and waits for its end.
+    pub(crate) async fn stop(self) -> Ended {
+        let kill = format!("kill -TERM {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(sent.success(), "the process has ended before: {:?}", self.ended().await);
         self.ended().await
     }
 
     /// Waits until the process ends by itself.
     pub(crate) async fn ended(mut self) -> Ended {
-        let mut stdout = self.stdout.take().expect("not read yet");
         let wait = move || {
-            let mut said = String::new();
-            stdout.read_to_string(&mut said).expect("text");
             let code = self.child.wait().expect("a child").code();
-            let said = said.split_once(END).map_or("", |(_, said)| said.lines().next().unwrap_or_default());
-            Ended { code, said: said.to_owned() }
+            let said = self.listener.take().expect("nobody has waited yet").join().expect("no panic");
+            Ended { code, said }
         };
         tokio::task::spawn_blocking(wait).await.expect("no panic")
     }
@@ -136,44 +134,20 @@ impl Drop for Process {
     }
 }
 
-fn read_address(stdout: &mut BufReader<ChildStdout>) -> Option<SocketAddr> {
-    loop {
-        let mut line = String::new();
-        if stdout.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some((_, address)) = line.split_once(ADDRESS) {
-            return address.trim().parse().ok();
+/// Announces the address that the process says, and reads on, so that the process never waits for a reader.
+fn listen(stderr: ChildStderr, announce: oneshot::Sender<SocketAddr>) -> String {
+    let mut stderr = BufReader::new(stderr);
+    let mut said = String::new();
+    while stderr.read_line(&mut said).is_ok_and(|read| read > 0) {
+        let last = said.lines().last().unwrap_or_default();
+        let address = last.trim().strip_prefix("listening ").and_then(|rest| rest.split_whitespace().next());
+        if let Some(address) = address.and_then(|address| address.parse().ok()) {
+            // Nobody waits where the process is killed at its start.
+            let _ = announce.send(address);
+            // What is no UTF-8 would be the end of it.
+            let _ = stderr.read_to_string(&mut said);
+            break;
         }
     }
-}
-
-/// What runs in the process.
-#[test]
-#[ignore = "no test: the process that other tests start and kill"]
-fn child() {
-    let Ok(settings) = std::env::var(SETTINGS) else { return };
-    let settings = settings.lines().filter_map(|line| line.split_once('='));
-    let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let config = Config::load(&Sources::from_flags(settings)).expect("a configuration that holds");
-    let (stop, stopped) = oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        let _ = stop.send(());
-    });
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let ended = runtime.block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        println!("\n{ADDRESS}{}", listener.local_addr().expect("a bound socket"));
-        let stopped = async {
-            let _ = stopped.await;
-        };
-        server::run(listener, config, stopped).await
-    });
-    drop(runtime);
-    if let Err(error) = ended {
-        println!("\n{END}{error}");
-        std::process::exit(1);
-    }
-    std::process::exit(0);
+    said
 }
