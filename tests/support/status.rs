@@ -61,7 +61,10 @@ pub(crate) fn assert_promised(status: &Status, reason: ErrorReason, id: &str) {
     assert_eq!(details.quota_failure().is_some(), code == Code::ResourceExhausted, "{id}: QuotaFailure: {status:?}");
     let delay = retry_ms(&details);
     assert_eq!(delay.is_some(), retry == Retry::Later, "{id}: RetryInfo: {status:?}");
-    let unasked = retry == Retry::Later && matches!(code, Code::Unavailable | Code::ResourceExhausted);
+    // An answer that is no good may be billed all the same.
+    let free =
+        matches!(code, Code::Unavailable | Code::ResourceExhausted) && reason != ErrorReason::UpstreamProtocolError;
+    let unasked = retry == Retry::Later && free;
     match pushback(status) {
         Some("-1") => assert!(!unasked, "{id}: libraries may retry: {status:?}"),
         Some(ms) => assert_eq!((unasked, ms.parse().ok()), (true, delay), "{id}: {status:?}"),
