@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// How often everything is repeated.
     #[arg(long)]
     repetitions: Option<usize>,
+    /// How many callers ask for turns at once, such as 1,32,256.
+    #[arg(long, value_delimiter = ',')]
+    callers: Option<Vec<usize>>,
     /// The binary that is measured, to compare two builds of it.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_causerie"))]
     server: PathBuf,
@@ -54,6 +57,8 @@ pub(crate) struct Bench {
 pub(crate) struct Scale {
     /// Repetitions of everything.
     pub(crate) repetitions: usize,
+    /// Callers of turns at once.
+    pub(crate) callers: Vec<usize>,
     /// How long callers run before it counts.
     pub(crate) warm_up: Duration,
     /// How long unary calls are counted.
@@ -80,6 +85,9 @@ impl Args {
     pub(crate) fn bench(&self) -> Result<Bench> {
         let mut scale = if self.quick { Scale::quick() } else { Scale::full() };
         scale.repetitions = self.repetitions.unwrap_or(scale.repetitions).max(1);
+        if let Some(callers) = &self.callers {
+            scale.callers.clone_from(callers);
+        }
         let home = home();
         let scratch = home.join("scratch");
         // What an earlier run left behind when it was interrupted.
@@ -114,6 +122,7 @@ impl Scale {
     fn full() -> Scale {
         Scale {
             repetitions: 5,
+            callers: vec![1, 32, 256],
             warm_up: Duration::from_millis(300),
             window: Duration::from_secs(1),
             stream_window: Duration::from_secs(3),
@@ -127,6 +136,7 @@ impl Scale {
     fn quick() -> Scale {
         Scale {
             repetitions: 1,
+            callers: vec![1, 32, 256],
             warm_up: Duration::from_millis(50),
             window: Duration::from_millis(200),
             stream_window: Duration::from_millis(400),

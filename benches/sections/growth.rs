@@ -39,23 +39,28 @@ struct Cost {
 /// Turns at all depths.
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
     let depths = &bench.scale.depths;
-    let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); depths.len()];
+    let (mut costs, mut young) = (vec![Vec::new(); depths.len()], Vec::new());
     for repetition in 0..bench.scale.repetitions {
         eprintln!("  repetition {} of {}", repetition + 1, bench.scale.repetitions);
         let provider = provider()?;
         let service = Service::start(&setup(bench, "growth", &provider, Mode::Mixed, true)?).await?;
         let direct = Direct::new(provider.address(), Mode::MixedDirect)?;
         let client = grpc::clients(service.uri(), 1).await?.remove(0);
-        let mut conversation = Growing::new(client);
+        let mut conversation = Growing::new(client.clone());
         for (depth, costs) in depths.iter().zip(&mut costs) {
             conversation.grow_to(depth - 1).await?;
             sleep(SETTLE).await;
             costs.push(measure(&mut conversation, &direct, service.pid()).await?);
         }
+        // In the same store, which has grown too: what is left of a difference is the conversation's.
+        let mut conversation = Growing::new(client);
+        conversation.grow_to(depths[0] - 1).await?;
+        sleep(SETTLE).await;
+        young.push(measure(&mut conversation, &direct, service.pid()).await?.written_bytes);
         drop(service);
         clear(bench)?;
     }
-    Ok(figures(depths, &costs))
+    Ok(figures(depths, &costs, &young))
 }
 
 /// As many turns as there are lengths of messages: every depth carries the same bytes.
@@ -126,27 +131,39 @@ impl Timings {
     }
 }
 
-fn figures(depths: &[usize], costs: &[Vec<Cost>]) -> Vec<Figure> {
+fn figures(depths: &[usize], costs: &[Vec<Cost>], young: &[f64]) -> Vec<Figure> {
     let mut figures = Vec::new();
     let first: Vec<f64> = costs[0].iter().map(|cost| cost.written_bytes).collect();
     for (depth, costs) in depths.iter().zip(costs) {
         let of = |aspect: fn(&Cost) -> f64| costs.iter().map(aspect).collect::<Vec<f64>>();
         let figure = |aspect: &str, unit, values| Figure::new(SECTION, format!("turn {depth}: {aspect}"), unit, values);
-        let written = of(|cost| cost.written_bytes / 1024.0);
-        let growth = ratios(&of(|cost| cost.written_bytes), &first);
         let whole = ratios(&of(|cost| cost.whole_us), &of(|cost| cost.direct_us));
         let called = of(|cost| cost.until_called_us / 1e3);
-        let growth = figure(&format!("written, over turn {}", depths[0]), Unit::Number, growth);
         let called = figure("time until the provider is called", Unit::Millis, called);
         let called = called.beside(&of(|cost| cost.direct_until_called_us / 1e3), "direct");
         let whole = figure("whole turn over a direct call with the same body", Unit::Number, whole);
         figures.push(figure("body sent to the provider", Unit::KiB, of(|cost| cost.body_bytes / 1024.0)));
-        figures.push(figure("written to disk", Unit::KiB, written));
-        figures.push(if *depth == 10_000 { growth.mark(Mark::AtMost(1.1)) } else { growth });
+        let written = figure("written to disk", Unit::KiB, of(|cost| cost.written_bytes / 1024.0));
+        figures.push(written.beside(&first.iter().map(|bytes| bytes / 1024.0).collect::<Vec<_>>(), "turn 10"));
         figures.push(if *depth == 1_000 { called.mark(Mark::AtMost(2.0)) } else { called });
         figures.push(figure("direct call", LATENCY, of(|cost| cost.direct_us)));
         figures.push(figure("whole turn", LATENCY, of(|cost| cost.whole_us)));
         figures.push(if *depth == 1_000 { whole.mark(Mark::AtMost(2.0)) } else { whole });
     }
+    figures.extend(written_ratios(depths, costs, &first, young));
     figures
+}
+
+/// The last depth beside the first one: as it was, in a store of ten turns, and in the same store.
+fn written_ratios(depths: &[usize], costs: &[Vec<Cost>], first: &[f64], young: &[f64]) -> Vec<Figure> {
+    let (Some(depth), Some(costs)) = (depths.last(), costs.last()) else { return Vec::new() };
+    let last: Vec<f64> = costs.iter().map(|cost| cost.written_bytes).collect();
+    let ratio = |what: &str, of: &[f64]| {
+        let what = format!("turn {depth}: written to disk, over {what}");
+        Figure::new(SECTION, what, Unit::Number, ratios(&last, of)).mark(Mark::AtMost(1.1))
+    };
+    vec![
+        ratio(&format!("turn {} in an empty store", depths[0]), first),
+        ratio(&format!("turn {} of another conversation in the same store", depths[0]), young),
+    ]
 }

@@ -1,6 +1,6 @@
 //! Turns a second, and what a turn adds to a direct call: durable, and with the flush off to show what durability costs.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::contest::{Contender, LATENCY, Results, Sample, Stage, clear};
 use crate::{
@@ -13,8 +13,6 @@ use crate::{
 };
 
 const SECTION: &str = "turns";
-
-const CALLERS: [usize; 3] = [1, 32, 256];
 
 /// Turns of each conversation: new ones only, and such that a history goes along.
 const LENGTHS: [usize; 2] = [1, 10];
@@ -38,11 +36,11 @@ struct Measured {
     results: Results<Case>,
     disk_rates: Vec<f64>,
     /// Turns for each sync of the disk, by callers.
-    grouped: [Vec<f64>; CALLERS.len()],
+    grouped: BTreeMap<usize, Vec<f64>>,
 }
 
 async fn measure(bench: &Bench, contenders: &[Contender]) -> Result<Vec<Figure>> {
-    let mut measured = Measured { results: Results::new(), disk_rates: Vec::new(), grouped: Default::default() };
+    let mut measured = Measured { results: Results::new(), disk_rates: Vec::new(), grouped: BTreeMap::new() };
     for repetition in 0..bench.scale.repetitions {
         eprintln!("  repetition {} of {}", repetition + 1, bench.scale.repetitions);
         let stage = Stage::start(bench, contenders).await?;
@@ -50,7 +48,7 @@ async fn measure(bench: &Bench, contenders: &[Contender]) -> Result<Vec<Figure>>
         // Another one is first each time: what one leaves behind, the disk's queue say, meets all of them.
         let mut order = contenders.to_vec();
         order.rotate_left(repetition % contenders.len());
-        for case in LENGTHS.iter().flat_map(|length| CALLERS.map(|callers| (*length, callers))) {
+        for case in cases(bench) {
             for contender in &order {
                 let sample = sample(bench, &stage, *contender, case).await?;
                 measured.results.push((case, *contender), sample);
@@ -62,7 +60,7 @@ async fn measure(bench: &Bench, contenders: &[Contender]) -> Result<Vec<Figure>>
         drop(stage);
         clear(bench)?;
     }
-    Ok(measured.figures(contenders))
+    Ok(measured.figures(bench, contenders))
 }
 
 async fn sample(bench: &Bench, stage: &Stage, contender: Contender, (length, callers): Case) -> Result<Sample> {
@@ -78,10 +76,10 @@ async fn sample(bench: &Bench, stage: &Stage, contender: Contender, (length, cal
 }
 
 /// In windows of their own, because counting costs. Where the machine can't count there is no figure, and a line says why.
-async fn count_syncs(bench: &Bench, stage: &Stage, grouped: &mut [Vec<f64>; CALLERS.len()]) {
-    for (callers, turns) in CALLERS.into_iter().zip(grouped) {
-        match turns_a_sync(bench, stage, callers).await {
-            Ok(ratio) => turns.push(ratio),
+async fn count_syncs(bench: &Bench, stage: &Stage, grouped: &mut BTreeMap<usize, Vec<f64>>) {
+    for callers in &bench.scale.callers {
+        match turns_a_sync(bench, stage, *callers).await {
+            Ok(ratio) => grouped.entry(*callers).or_default().push(ratio),
             Err(error) => eprintln!("  syncs are not counted: {error}"),
         }
     }
@@ -96,17 +94,15 @@ async fn turns_a_sync(bench: &Bench, stage: &Stage, callers: usize) -> Result<f6
 }
 
 impl Measured {
-    fn figures(&self, contenders: &[Contender]) -> Vec<Figure> {
+    fn figures(&self, bench: &Bench, contenders: &[Contender]) -> Vec<Figure> {
         let disk = "appends of 2 KB, an fdatasync each, one writer";
         let mut figures = vec![Figure::new(SECTION, disk, Unit::PerSecond, self.disk_rates.clone())];
-        for length in LENGTHS {
-            for callers in CALLERS {
-                for contender in contenders {
-                    self.push_figures(&mut figures, (length, callers), *contender);
-                }
-                if length == 1 && contenders.contains(&Contender::Durable) {
-                    figures.extend(self.grouped_figure(callers));
-                }
+        for case in cases(bench) {
+            for contender in contenders {
+                self.push_figures(&mut figures, case, *contender);
+            }
+            if case.0 == 1 {
+                figures.extend(self.grouped_figure(case.1));
             }
         }
         figures
@@ -156,14 +152,17 @@ impl Measured {
         Figure::new(SECTION, what, Unit::Number, values).mark(Mark::AtMost(1.5))
     }
 
+    /// None where syncs were not counted.
     fn grouped_figure(&self, callers: usize) -> Option<Figure> {
-        let index = CALLERS.iter().position(|count| *count == callers)?;
-        let values = self.grouped[index].clone();
+        let values = self.grouped.get(&callers)?.clone();
         let what = format!("{}: durable, turns for each sync of the disk", label((1, callers)));
         let figure = Figure::new(SECTION, what, Unit::Number, values);
-        let figure = if callers == 256 { figure.mark(Mark::AtLeast(30.0)) } else { figure };
-        (!figure.values.is_empty()).then_some(figure)
+        Some(if callers == 256 { figure.mark(Mark::AtLeast(30.0)) } else { figure })
     }
+}
+
+fn cases(bench: &Bench) -> impl Iterator<Item = Case> {
+    LENGTHS.into_iter().flat_map(|length| bench.scale.callers.iter().map(move |callers| (length, *callers)))
 }
 
 fn judge(figure: &mut Figure, mark: Mark) {
