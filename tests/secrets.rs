@@ -65,6 +65,23 @@ async fn no_failure_of_the_provider_tells_secrets() {
 }
 
 #[tokio::test]
+async fn a_key_that_the_provider_quotes_is_taken_out_of_its_explanation() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    for status in [400, 404, 422] {
+        let text = format!("the model of {KEY} is not available to {KEY}");
+        let body =
+            serde_json::json!({"object": "error", "message": text, "type": "invalid_request_error", "code": KEY});
+        server.provider.reply(Reply::json(status, &body));
+        let refused = client.start(secret_start()).await.expect_err("refused");
+        assert_clean_status(&status.to_string(), &refused);
+        let explained = refused.message().contains("[key]") || status == 404;
+        assert!(explained, "the rest of the explanation is passed on: {}", refused.message());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_that_the_service_refuses_tells_secrets() {
     let log = Log::listen();
     for (reason, scene) in OWN {

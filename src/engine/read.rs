@@ -59,8 +59,9 @@ impl<C> ConversationPage<C> {
 const PAGE_BYTES: usize = 2 << 20;
 /// Entries looked at for one page, so that a rare kind in a long history does not hold a thread.
 const PAGE_WORK: u64 = 10_000;
-/// Entries read from the store at a time.
+/// Entries read from the store at a time, at first and at most.
 const READ_AT_ONCE: u64 = 32;
+const READ_AT_ONCE_MAX: u64 = 1024;
 
 impl Engine {
     /// Reads a version.
@@ -137,8 +138,11 @@ impl super::Shared {
         let mut at = passed.min(total);
         let stop_at = at.saturating_add(PAGE_WORK).min(total);
         let mut page = Fill { entries: Vec::new(), limit, bytes_left: PAGE_BYTES };
+        let mut step = READ_AT_ONCE;
         'page: while at < stop_at {
-            let end = (at + READ_AT_ONCE).min(stop_at);
+            let end = (at + step).min(stop_at);
+            // The entries of a turn are unpacked together: as long as they are small, more at a time is less work.
+            step = if page.is_half_empty() { (step * 2).min(READ_AT_ONCE_MAX) } else { READ_AT_ONCE };
             let range = if query.newest_first { total - end..total - at } else { at..end };
             let mut read = self.store.entries(&of, range, usize::MAX).map_err(failures::store)?;
             if query.newest_first {
@@ -164,6 +168,10 @@ struct Fill {
 }
 
 impl Fill {
+    fn is_half_empty(&self) -> bool {
+        self.bytes_left > PAGE_BYTES / 2
+    }
+
     /// Takes an entry if there is room. The first one always has room: an entry is smaller than a message may be.
     fn take(&mut self, entry: Arc<Entry>) -> bool {
         let size = entry.size_bytes();

@@ -61,17 +61,17 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::ParentGone`]: its conversation was deleted, and so would it be. [`Error::Failed`].
+    /// [`Error::ParentGone`]: its conversation was deleted, and it counts as deleted with it. [`Error::Failed`].
     pub async fn commit_failed(&self, ended: Ended) -> Result<(), Error> {
         let inner = &*self.inner;
         inner.flusher.writable()?;
         let row = pack(&ended);
         match ended.turn.parent_id {
             Some(parent) => {
-                let root = inner.version(parent.0)?.ok_or(Error::ParentGone)?.version.root_id;
-                let _no_delete = inner.locks.keep(root.0).await;
+                let Some(found) = inner.version(parent.0)? else { return inner.gone_with_its_parent(&ended) };
+                let _no_delete = inner.locks.keep(found.version.root_id.0).await;
                 if !inner.exists(parent.0)? {
-                    return Err(Error::ParentGone);
+                    return inner.gone_with_its_parent(&ended);
                 }
                 inner.insert_failed(&ended, &row)
             }
@@ -102,6 +102,12 @@ struct New {
 }
 
 impl Inner {
+    fn gone_with_its_parent(&self, ended: &Ended) -> Result<(), Error> {
+        let marked = self.disk.insert(keys::deleted(ended.turn.id.0), &[]);
+        marked.map_err(|error| self.flusher.fail(error))?;
+        Err(Error::ParentGone)
+    }
+
     /// Finds the place of a new version and writes it there.
     fn write(&self, new: &mut New, require_head: bool) -> Result<(), Error> {
         let id = new.stored.version.id.0;

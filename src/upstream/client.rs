@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap,
+    HeaderMap, HeaderValue,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use jiff::Timestamp;
@@ -123,7 +123,7 @@ impl Provider {
         let sending = inner
             .client
             .post(inner.endpoint.clone())
-            .header(AUTHORIZATION, authorization)
+            .header(AUTHORIZATION, authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, accept)
             .body(body)
@@ -142,7 +142,8 @@ impl Provider {
             ..inner.origin.clone()
         };
         if response.status() != 200 {
-            return Err(refusal(response, request, &origin).await);
+            let refused = refusal(response, request, &origin).await;
+            return Err(without_key(refused, &authorization));
         }
         let answer = mistral::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
         Completion::new(response, answer, origin, inner.limits, &request)
@@ -192,6 +193,20 @@ fn client(endpoint: &Url, connect_timeout: Duration) -> Result<Client, OptionsEr
         builder = builder.no_proxy().tls_certs_only([]);
     }
     builder.build().map_err(|error| OptionsError(format!("the HTTP client can't start: {}", cause(&error))))
+}
+
+/// A provider may quote the request in its explanation, and the key with it. What explains the caller's mistake is passed on;
+/// the key never.
+fn without_key(mut failure: Failure, authorization: &HeaderValue) -> Failure {
+    let key = authorization.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
+    // A stand-in's or a local server's key may be a short word, which says nothing and may stand in any text.
+    if let Some(key) = key.filter(|key| key.len() >= 8) {
+        let texts = failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut failure.message]);
+        for text in texts.filter(|text| text.contains(key)) {
+            *text = text.replace(key, "[key]");
+        }
+    }
+    failure
 }
 
 async fn refusal(mut response: Response, request: Request<'_>, origin: &Origin) -> Failure {
