@@ -52,7 +52,8 @@ pub struct Options {
     pub path: PathBuf,
     /// Memory for rows that were read, in bytes. The process takes up to half as much again.
     pub cache_bytes: u64,
-    /// Acknowledge a write only when it is on disk. False is for measurements: a crash may lose the last half second.
+    /// Acknowledge a write only when it is on disk. False is for measurements: a killed process may lose the last half second,
+    /// a machine that crashes more.
     pub sync: bool,
     /// Below so many bytes of free space new turns are refused, so that running ones can be finished.
     pub min_free_bytes: u64,
