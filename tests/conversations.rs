@@ -179,3 +179,21 @@ async fn require_head_names_who_was_faster() {
     assert!(late.message().contains(&second.conversation_id), "{}", late.message());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn an_empty_answer_leaves_the_question_open_as_often_as_it_comes() {
+    let mut server = TestServer::start().await;
+    let mut client = server.client().await;
+    server.provider.on_every(Reply::text(""));
+    let mut turn = client.start(start("one")).await.expect("an answer").into_inner();
+    for again in ["from the cache", "from the cache again", "from the store"] {
+        if again == "from the store" {
+            server.restart().await;
+            client = server.client().await;
+        }
+        let ask = proto::AppendRequest { conversation_id: turn.conversation_id.clone(), ..Default::default() };
+        turn = client.append(ask).await.expect(again).into_inner();
+        assert!(turn.outputs.is_empty());
+    }
+    server.stop().await;
+}

@@ -16,7 +16,7 @@ use crate::{
         sequence::{self, Ending},
     },
     store::Stored,
-    upstream::{Provider, Transcript},
+    upstream::Provider,
 };
 
 /// A turn that will run.
@@ -38,9 +38,8 @@ pub(super) struct Plan {
 
 /// What the model is asked.
 pub(super) struct Question {
-    pub(super) transcript: Transcript,
-    /// The history ends in an answer that the model continues.
-    pub(super) continue_last: bool,
+    /// The history with the turn's inputs.
+    pub(super) history: History,
     pub(super) stream: bool,
 }
 
@@ -83,7 +82,7 @@ pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider:
 fn ask(provider: &Provider, history: &History, inputs: &[Arc<Entry>], stream: bool) -> Question {
     let ending = inputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
     let transcript = provider.extend(&history.transcript, inputs);
-    Question { transcript, continue_last: ending == Ending::Unfinished, stream }
+    Question { history: History { transcript, ending }, stream }
 }
 
 /// A model answers questions and results, and continues what is unfinished.

@@ -49,15 +49,15 @@ impl Run {
     /// Runs the turn to its terminal event.
     pub(super) async fn run(mut self) {
         let question = self.plan.question.take();
-        let transcript = question.as_ref().map(|question| question.transcript.clone());
+        let asked = question.as_ref().map(|question| question.history.clone());
         let outcome = match question {
             Some(question) => self.ask(question).await,
             None => Outcome { outputs: Outputs::default(), finish: None, usage: Usage::default(), cut: None },
         };
         let turn = self.close(outcome);
         let (turn, stored) = self.settle(turn).await;
-        if let (Some(stored), Some(transcript)) = (stored, transcript) {
-            self.remember(&turn, stored, transcript);
+        if let (Some(stored), Some(asked)) = (stored, asked) {
+            self.remember(&turn, &stored, &asked);
         }
         self.announce(turn);
     }
@@ -83,9 +83,9 @@ impl Run {
     async fn relay(&self, question: Question, assembler: &mut Assembler, outputs: &mut Outputs) -> Result<(), Failure> {
         let request = crate::upstream::Request {
             settings: &self.plan.settings,
-            transcript: &question.transcript,
+            transcript: &question.history.transcript,
             stream: question.stream,
-            continue_last: question.continue_last,
+            continue_last: question.history.ending == Ending::Unfinished,
             // The turn itself watches its deadline, for all that it does.
             deadline: None,
         };
@@ -220,12 +220,10 @@ impl Run {
     }
 
     /// Has the new version's history ready for the next turn.
-    fn remember(&self, turn: &Turn, stored: Stored, asked: crate::upstream::Transcript) {
-        let transcript = self.shared.provider.extend(&asked, &turn.outputs);
-        let ending = match turn.outputs.last() {
-            Some(entry) => sequence::ending(Some(&entry.body)),
-            None => self.plan.inputs.last().map_or(Ending::Answered, |entry| sequence::ending(Some(&entry.body))),
-        };
+    fn remember(&self, turn: &Turn, stored: &Stored, asked: &History) {
+        let transcript = self.shared.provider.extend(&asked.transcript, &turn.outputs);
+        // An empty answer leaves the question open.
+        let ending = turn.outputs.last().map_or(asked.ending, |entry| sequence::ending(Some(&entry.body)));
         self.shared.histories.keep(stored.version.id, History { transcript, ending });
     }
 
