@@ -9,10 +9,12 @@
 
 mod client;
 mod completion;
+mod fault;
 mod key;
 mod mistral;
 mod origin;
 mod pages;
+mod quota;
 mod retry_after;
 mod sse;
 
@@ -23,7 +25,9 @@ use tokio::time::Instant;
 pub use self::{
     client::{OptionsError, Provider},
     completion::Completion,
+    fault::{Fault, FaultClass},
     key::{KeySource, Secret},
+    quota::Quota,
 };
 use crate::domain::{Chunk, Entry, Failure, FinishReason, Settings, Usage, entry::Thinking};
 

@@ -1,0 +1,30 @@
+//! A call of a provider that did not end well: what the caller is told, and what may be done about it.
+
+use crate::domain::Failure;
+
+/// A call that did not end well.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// What the caller is told if nothing can be done. `retry_after_ms` is set where the provider said how long to wait, or has
+    /// a default.
+    pub failure: Failure,
+    /// What may be done.
+    pub class: FaultClass,
+    /// The provider had begun to answer with success (HTTP 200): it may bill what it read and wrote.
+    pub answered: bool,
+    /// How long to wait before the next try, as the provider itself said (`Retry-After`, rate-limit reset headers).
+    pub retry_after_ms: Option<u64>,
+}
+
+/// What may be done about a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultClass {
+    /// The same request fails again: the caller's mistake, or the operator's.
+    Permanent,
+    /// The same request may succeed: 408, 500, 502, 503, 504, a connection that failed, silence, a broken answer.
+    Transient,
+    /// 429: the same request may succeed later.
+    RateLimited,
+    /// The history does not fit; a shorter one, or a larger window, may.
+    TooLong,
+}
