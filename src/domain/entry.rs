@@ -153,6 +153,17 @@ pub struct MessageOutput {
     pub content: Vec<Chunk>,
     /// Whether the model finished it.
     pub status: OutputStatus,
+    /// Which chunks came from which model, if several wrote it; otherwise empty.
+    pub segments: Vec<Segment>,
+}
+
+/// The chunks of a message that one model wrote: from this one to the next segment's, or to the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The first of them, from 0.
+    pub first_content_index: u32,
+    /// The model.
+    pub model: String,
 }
 
 /// Where a call that needs a person's consent stands.

@@ -22,7 +22,7 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What happened. Tool runs, handoffs, retries and switches join when the service does them.
+/// What happened. Tool runs and handoffs join when the service does them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     /// The turn was accepted.
@@ -59,6 +59,28 @@ pub enum EventKind {
         author: Arc<Author>,
         /// A piece of the JSON text.
         arguments: String,
+    },
+    /// The provider is asked again.
+    UpstreamRetry {
+        /// The model that is asked.
+        model: String,
+        /// Which attempt at it failed, from 1.
+        attempt: u32,
+        /// How long the next one waits, in milliseconds.
+        delay_ms: u64,
+        /// Why it failed.
+        failure: Arc<Failure>,
+    },
+    /// Another model is asked.
+    UpstreamSwitched {
+        /// The model that was asked before.
+        from_model: String,
+        /// The model that is asked now.
+        to_model: String,
+        /// How many attempts were made before, at all models.
+        attempts: u32,
+        /// Why.
+        failure: Arc<Failure>,
     },
     /// An entry is finished.
     EntryDone {
@@ -107,6 +129,8 @@ impl EventKind {
             EventKind::MessageOutputDelta { chunk, .. } => chunk.size_bytes(),
             EventKind::FunctionCallDelta { arguments, .. } => arguments.len(),
             EventKind::ResponseStarted { .. }
+            | EventKind::UpstreamRetry { .. }
+            | EventKind::UpstreamSwitched { .. }
             | EventKind::EntryDone { .. }
             | EventKind::ResponseDone { .. }
             | EventKind::ResponseError { .. } => 0,

@@ -37,11 +37,12 @@ pub enum Reason {
     MessageTooLarge = 28,
     UnknownMethod = 29,
     Internal = 30,
+    BudgetExceeded = 31,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 31] = [
         Reason::InvalidApiKey,
         Reason::ApiKeyMissing,
         Reason::InsufficientCredits,
@@ -72,6 +73,7 @@ impl Reason {
         Reason::MessageTooLarge,
         Reason::UnknownMethod,
         Reason::Internal,
+        Reason::BudgetExceeded,
     ];
 
     /// The reason with this number, as the store writes it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    entry::{Body, Entry, FunctionCall, MessageOutput, OutputStatus},
+    entry::{Body, Entry, FunctionCall, MessageOutput, OutputStatus, Segment},
     event::{EventKind, merge_chunk},
     ids::{EntryId, Time},
 };
@@ -20,9 +20,15 @@ impl Outputs {
         match kind {
             EventKind::MessageOutputDelta { entry_id, content_index, author, chunk, .. } => {
                 let entry = self.open(*entry_id, author, at, || {
-                    Body::MessageOutput(MessageOutput { content: Vec::new(), status: OutputStatus::Incomplete })
+                    Body::MessageOutput(MessageOutput {
+                        content: Vec::new(),
+                        status: OutputStatus::Incomplete,
+                        segments: Vec::new(),
+                    })
                 });
-                if let Body::MessageOutput(message) = &mut entry.body {
+                let Entry { model, body, .. } = entry;
+                if let Body::MessageOutput(message) = body {
+                    note_author(message, model.as_deref(), &author.model, *content_index);
                     let goes_on = message.content.len() > *content_index as usize;
                     let merged = goes_on && message.content.last_mut().is_some_and(|last| merge_chunk(last, chunk));
                     if !merged {
@@ -44,6 +50,8 @@ impl Outputs {
                 }
             }
             EventKind::ResponseStarted { .. }
+            | EventKind::UpstreamRetry { .. }
+            | EventKind::UpstreamSwitched { .. }
             | EventKind::EntryDone { .. }
             | EventKind::ResponseDone { .. }
             | EventKind::ResponseError { .. } => {}
@@ -88,6 +96,18 @@ impl Outputs {
         });
         &mut self.entries[index]
     }
+}
+
+/// Notes where another model goes on with a message.
+fn note_author(message: &mut MessageOutput, first: Option<&str>, model: &str, content_index: u32) {
+    let last = message.segments.last().map(|segment| segment.model.as_str()).or(first);
+    if last.is_some_and(|last| last == model) {
+        return;
+    }
+    if let (true, Some(first)) = (message.segments.is_empty(), first) {
+        message.segments.push(Segment { first_content_index: 0, model: first.to_owned() });
+    }
+    message.segments.push(Segment { first_content_index: content_index, model: model.to_owned() });
 }
 
 fn closed(mut entry: Entry, status: OutputStatus, at: Option<Time>) -> Entry {

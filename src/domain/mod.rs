@@ -11,6 +11,7 @@ pub mod money;
 pub mod omission;
 pub mod sequence;
 pub mod settings;
+pub mod spend;
 pub mod turn;
 pub mod version;
 
@@ -21,5 +22,6 @@ pub use ids::{ConversationId, EntryId, Time, TurnId};
 pub use money::Money;
 pub use omission::{Omission, OmissionKind};
 pub use settings::Settings;
+pub use spend::{Budget, ModelUsage, Spend};
 pub use turn::{FinishReason, Turn, TurnState, Usage};
 pub use version::Version;

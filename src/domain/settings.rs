@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::spend::Budget;
+
 /// What a version fixes for the turns that run on it. Shared between versions until one overrides it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
@@ -19,6 +21,8 @@ pub struct Settings {
     pub completion_args: CompletionArgs,
     /// The caller's own pairs; the same in the whole tree.
     pub metadata: BTreeMap<String, String>,
+    /// What all turns of the tree may spend together; the same in the whole tree.
+    pub tree_budget: Option<Budget>,
 }
 
 /// Something that the model may use.

@@ -6,6 +6,9 @@ use super::{
     entry::Entry,
     failure::Failure,
     ids::{ConversationId, Time, TurnId},
+    money::Money,
+    omission::Omission,
+    spend::ModelUsage,
 };
 
 /// One run of the model over a version, as it stands.
@@ -29,6 +32,12 @@ pub struct Turn {
     pub outputs: Vec<Arc<Entry>>,
     /// What it used.
     pub usage: Usage,
+    /// What that costs; `None`: the price of a model is not known, or none was asked.
+    pub cost: Option<Money>,
+    /// What each model used and how often it was asked, in the order in which they were; empty if one model was asked once.
+    pub models: Vec<ModelUsage>,
+    /// What the model was not told of the history.
+    pub omissions: Vec<Omission>,
     /// Why it failed, was cancelled or is incomplete.
     pub error: Option<Failure>,
     /// When it was accepted.
@@ -96,4 +105,34 @@ pub struct Usage {
     pub connector_tokens: u64,
     /// Calls of the provider's tools.
     pub connector_calls: BTreeMap<String, u64>,
+    /// Some of it is our estimate: an answer was cut off before the provider told what it used.
+    pub estimated: bool,
+}
+
+impl Usage {
+    /// Adds what was used besides.
+    pub fn add(&mut self, other: &Usage) {
+        // In full, so that a new field can't be forgotten here.
+        let Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens,
+            cached_tokens,
+            reasoning_tokens,
+            connector_tokens,
+            connector_calls,
+            estimated,
+        } = other;
+        let sum = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        sum(&mut self.prompt_tokens, *prompt_tokens);
+        sum(&mut self.completion_tokens, *completion_tokens);
+        sum(&mut self.total_tokens, *total_tokens);
+        sum(&mut self.cached_tokens, *cached_tokens);
+        sum(&mut self.reasoning_tokens, *reasoning_tokens);
+        sum(&mut self.connector_tokens, *connector_tokens);
+        for (tool, calls) in connector_calls {
+            sum(self.connector_calls.entry(tool.clone()).or_default(), *calls);
+        }
+        self.estimated |= estimated;
+    }
 }

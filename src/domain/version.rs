@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     ids::{ConversationId, EntryId, Time},
     settings::Settings,
+    spend::Spend,
     turn::TurnState,
 };
 
@@ -27,6 +28,8 @@ pub struct Version {
     pub entry_count: u64,
     /// Turns that led to it, itself included.
     pub turn_count: u64,
+    /// What the turns of its history used, itself included. A turn whose outputs a restart dropped is none of them.
+    pub spend: Spend,
     /// Function calls that wait for results, in the order of the history.
     pub pending_calls: Vec<String>,
     /// What the history ends with; `None` if it is empty.

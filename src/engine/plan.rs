@@ -53,7 +53,7 @@ pub(super) struct Terms {
 
 /// Decides what a turn does on this ground.
 pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider: &Provider) -> Result<Plan, Failure> {
-    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _ } = request;
+    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _, forwarding: _ } = request;
     let pending = sequence::follow(&ground.pending, &inputs)?;
     if !skip_completion {
         sequence::require_none(&pending)?;
@@ -115,7 +115,7 @@ fn require_question(ground: &Ground, inputs: &[EntryDraft]) -> Result<(), Failur
 
 /// The settings of the new version: the parent's, as one shared value, unless something changes.
 fn settle(parent: Option<&Stored>, overrides: Overrides) -> Result<Arc<Settings>, Failure> {
-    let Overrides { model, agent_id, instructions, tools, completion_args, metadata } = overrides;
+    let Overrides { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = overrides;
     if let Some(agent_id) = agent_id {
         return Err(Failure::not_found(Reason::AgentNotFound, "agent", agent_id));
     }
@@ -131,6 +131,7 @@ fn settle(parent: Option<&Stored>, overrides: Overrides) -> Result<Arc<Settings>
     settings.tools = tools.unwrap_or(settings.tools);
     settings.completion_args = completion_args.unwrap_or(settings.completion_args);
     settings.metadata = metadata.unwrap_or(settings.metadata);
+    settings.tree_budget = tree_budget.or(settings.tree_budget);
     check_tool_choice(&settings)?;
     Ok(Arc::new(settings))
 }

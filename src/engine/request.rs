@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    ConversationId, EntryDraft, EntryId,
+    Budget, ConversationId, EntryDraft, EntryId,
     settings::{CompletionArgs, Tool},
 };
 
@@ -22,6 +22,8 @@ pub struct TurnRequest {
     pub skip_completion: bool,
     /// Makes it repeatable.
     pub request: Option<RequestKey>,
+    /// How the request reaches a model.
+    pub forwarding: Forwarding,
 }
 
 /// What a turn runs on.
@@ -62,6 +64,43 @@ pub struct Overrides {
     pub completion_args: Option<CompletionArgs>,
     /// Metadata; only Start has any.
     pub metadata: Option<BTreeMap<String, String>>,
+    /// What the tree may spend; only Start has any.
+    pub tree_budget: Option<Budget>,
+}
+
+/// How a turn's request reaches a model.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarding {
+    /// Which models are asked when the turn's own fails.
+    pub fallback: Fallback,
+    /// Another model continues what one has begun and failed to finish.
+    pub continue_on_other_model: bool,
+    /// What happens to a history that does not fit.
+    pub truncation: Truncation,
+    /// What the turn may spend.
+    pub budget: Option<Budget>,
+}
+
+/// Which models are asked when the turn's own fails.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Fallback {
+    /// Those of the configuration.
+    #[default]
+    Configured,
+    /// None.
+    Never,
+    /// These, in this order.
+    Models(Vec<String>),
+}
+
+/// What happens to a history that does not fit the context window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truncation {
+    /// The turn fails.
+    #[default]
+    Off,
+    /// The oldest messages are not sent.
+    DropOldest,
 }
 
 /// A caller's request id (AIP-155), with what tells a repeated request from another one.

@@ -199,6 +199,7 @@ impl Run {
             settings: plan.settings.clone(),
             entry_count: plan.kept + (plan.inputs.len() + turn.outputs.len()) as u64,
             turn_count: parent.map_or(0, |parent| parent.turn_count) + 1,
+            spend: parent.map(|parent| parent.spend.clone()).unwrap_or_default().and(&turn.usage, turn.cost),
             pending_calls,
             last_entry: turn.outputs.last().map(|entry| entry.id).or(plan.last_entry),
         }

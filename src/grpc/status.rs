@@ -49,7 +49,9 @@ pub fn code(reason: Reason) -> Code {
         | Reason::EntryNotFound
         | Reason::TurnNotFound
         | Reason::AgentNotFound => Code::NotFound,
-        Reason::RateLimitExceeded | Reason::Overloaded | Reason::MessageTooLarge => Code::ResourceExhausted,
+        Reason::RateLimitExceeded | Reason::Overloaded | Reason::MessageTooLarge | Reason::BudgetExceeded => {
+            Code::ResourceExhausted
+        }
         Reason::InvalidRequest | Reason::ContextLengthExceeded => Code::InvalidArgument,
         Reason::ServiceUnavailable | Reason::UpstreamProtocolError | Reason::StoreFailed | Reason::ShuttingDown => {
             Code::Unavailable
@@ -80,6 +82,7 @@ pub fn retry(reason: Reason) -> Retry {
         Reason::ToolResultsMissing => Retry::After("adding the results"),
         Reason::NothingToAnswer => Retry::After("adding input"),
         Reason::HasSuccessors => Retry::After("setting force"),
+        Reason::BudgetExceeded => Retry::After("raising the budget"),
         Reason::MessageTooLarge => Retry::After("making it smaller"),
         Reason::RateLimitExceeded | Reason::StoreFailed => Retry::Later { default_ms: 5000 },
         Reason::ServiceUnavailable

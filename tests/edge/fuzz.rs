@@ -64,6 +64,14 @@ fn start() -> impl Strategy<Value = proto::StartRequest> {
                 store: (number % 2 == 0).then_some(number % 4 == 0),
                 skip_completion: number % 3 == 0,
                 request_id: turn.request_id.unwrap_or_default(),
+                forwarding: Some(proto::Forwarding {
+                    fallback_models: vec![String::from("other"); (number % 3).unsigned_abs() as usize],
+                    no_fallback: number % 5 == 0,
+                    continue_on_other_model: number % 2 == 0,
+                    truncation: (number % 4) as i32,
+                    budget: settings.tree_budget.clone(),
+                }),
+                tree_budget: settings.tree_budget,
             }
         },
     )

@@ -3,5 +3,6 @@
 mod fuzz;
 mod refused;
 mod round_trip;
+mod spending;
 mod strategies;
 mod taken;

@@ -130,7 +130,7 @@ fn entries() {
     refused(with_inputs(vec![message(proto::Role::Unspecified, vec![text("Hi")])]), &["inputs[0].message_input.role"]);
     let unknown = proto::MessageInput { role: 99, content: vec![text("Hi")], prefix: false };
     refused(with_inputs(vec![entry_of(unknown)]), &["inputs[0].message_input.role"]);
-    let status = proto::MessageOutput { content: vec![], status: -1 };
+    let status = proto::MessageOutput { content: vec![], status: -1, segments: vec![] };
     let inputs = vec![self::entry(Kind::MessageOutput(status)), user(vec![text("Hi")])];
     refused(with_inputs(inputs), &["inputs[0].message_output.status"]);
     let tool = self::entry(Kind::ToolExecution(proto::ToolExecution::default()));
@@ -180,7 +180,8 @@ fn which_chunks_stand_where() {
     refused(with_inputs(vec![assistant, hi()]), &["inputs[0].message_input.content[1]"]);
     let nested = message(proto::Role::Assistant, vec![thinking(vec![text("Hm"), thinking(vec![])])]);
     refused(with_inputs(vec![nested, hi()]), &["inputs[0].message_input.content[0].thinking.content[1]"]);
-    let output = entry(Kind::MessageOutput(proto::MessageOutput { content: vec![image()], status: 0 }));
+    let output =
+        entry(Kind::MessageOutput(proto::MessageOutput { content: vec![image()], status: 0, segments: vec![] }));
     refused(with_inputs(vec![output, hi()]), &["inputs[0].message_output.content[0]"]);
     let content = vec![image(), thinking(vec![])];
     let result = proto::FunctionResult { tool_call_id: "c".to_owned(), content, is_error: false };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use causerie::domain::{
     Body, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Failure, FinishReason, Reason, Settings, Time, Turn,
-    TurnState, Usage, Version, Violation,
+    TurnState, Version, Violation,
     entry::{
         AgentHandoff, Confirmation, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
         OutputStatus, Role, Thinking, ToolExecution,
@@ -16,6 +16,8 @@ use causerie::domain::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
+
+use super::spending;
 
 fn text() -> impl Strategy<Value = String> {
     "[a-zé€ \"\\n]{0,12}"
@@ -113,8 +115,9 @@ fn body() -> impl Strategy<Value = Body> {
     let execution = (name(), text(), text(), vec(prop_oneof![asked(), answered()], 0..3), status());
     prop_oneof![
         message(),
-        (vec(answered(), 0..4), status())
-            .prop_map(|(content, status)| Body::MessageOutput(MessageOutput { content, status })),
+        (vec(answered(), 0..4), status(), spending::segments()).prop_map(|(content, status, segments)| {
+            Body::MessageOutput(MessageOutput { content, status, segments })
+        }),
         call.prop_map(|(tool_call_id, name, arguments)| {
             Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation: None })
         }),
@@ -142,8 +145,10 @@ fn body() -> impl Strategy<Value = Body> {
 fn wild_body() -> impl Strategy<Value = Body> {
     let confirmation = select(vec![Confirmation::Pending, Confirmation::Allowed, Confirmation::Denied]);
     prop_oneof![
-        vec(prop_oneof![asked(), answered(), text().prop_map(Chunk::Text)], 0..3)
-            .prop_map(|content| { Body::MessageOutput(MessageOutput { content, status: OutputStatus::Completed }) }),
+        vec(prop_oneof![asked(), answered(), text().prop_map(Chunk::Text)], 0..3).prop_map(|content| {
+            let segments = Vec::new();
+            Body::MessageOutput(MessageOutput { content, status: OutputStatus::Completed, segments })
+        }),
         (text(), text(), text(), option::of(confirmation)).prop_map(|(tool_call_id, name, arguments, confirmation)| {
             Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation })
         }),
@@ -203,20 +208,6 @@ pub(crate) fn failure() -> impl Strategy<Value = Failure> {
     })
 }
 
-fn usage() -> impl Strategy<Value = Usage> {
-    (prop::array::uniform6(count()), prop::collection::btree_map(text(), count(), 0..3)).prop_map(
-        |([prompt, completion, total, cached, reasoning, connector], connector_calls)| Usage {
-            prompt_tokens: prompt,
-            completion_tokens: completion,
-            total_tokens: total,
-            cached_tokens: cached,
-            reasoning_tokens: reasoning,
-            connector_tokens: connector,
-            connector_calls,
-        },
-    )
-}
-
 fn state() -> impl Strategy<Value = TurnState> {
     select(vec![
         TurnState::Queued,
@@ -242,10 +233,10 @@ fn reason() -> impl Strategy<Value = FinishReason> {
 
 pub(crate) fn turn() -> BoxedStrategy<Turn> {
     let made = (uuid(), state(), option::of(reason()), any::<bool>(), option::of(conversation_id()));
-    let said = (text(), option::of(name()), entries(), usage(), option::of(failure()));
+    let said = (text(), option::of(name()), entries(), spending::usage(), option::of(failure()));
     let ended = (time(), option::of(time()), count(), option::of(name()));
-    (made.boxed(), said.boxed(), ended.boxed())
-        .prop_map(|(made, said, ended)| {
+    (made.boxed(), said.boxed(), ended.boxed(), spending::cost().boxed())
+        .prop_map(|(made, said, ended, (cost, models, omissions))| {
             let (uuid, state, finish_reason, stored, parent_id) = made;
             let (model, agent_id, outputs, usage, error) = said;
             let (created_at, completed_at, last_sequence, request_id) = ended;
@@ -259,6 +250,9 @@ pub(crate) fn turn() -> BoxedStrategy<Turn> {
                 agent_id,
                 outputs,
                 usage,
+                cost,
+                models,
+                omissions,
                 error,
                 created_at,
                 completed_at,
@@ -308,6 +302,12 @@ pub(crate) fn event(turn: Turn, inputs: Vec<Arc<Entry>>) -> impl Strategy<Value 
         self::turn().prop_map(|turn| EventKind::ResponseDone { turn: Arc::new(turn) }),
         Just(EventKind::ResponseDone { turn: Arc::new(turn) }),
         failure().prop_map(|failure| EventKind::ResponseError { failure: Arc::new(failure) }),
+        (text(), 0..9u32, count(), failure()).prop_map(|(model, attempt, delay_ms, failure)| {
+            EventKind::UpstreamRetry { model, attempt, delay_ms, failure: Arc::new(failure) }
+        }),
+        (text(), text(), 0..9u32, failure()).prop_map(|(from_model, to_model, attempts, failure)| {
+            EventKind::UpstreamSwitched { from_model, to_model, attempts, failure: Arc::new(failure) }
+        }),
     ];
     (1..1_000_000u64, 0..5u64, time(), kind).prop_map(|(first_sequence, merged, created_at, kind)| Event {
         sequence: first_sequence + merged,
@@ -416,8 +416,8 @@ pub(crate) fn version(turn: &Turn) -> BoxedStrategy<Version> {
     let metadata = prop::collection::btree_map(name(), text(), 0..4);
     let last = option::of((select(EntryKind::ALL.to_vec()), uuid()));
     let place = (conversation_id(), time(), 0..1_000_000u64, count(), vec(text(), 0..3), last);
-    (settings.boxed(), metadata, place.boxed())
-        .prop_map(move |(settings, metadata, place)| {
+    (settings.boxed(), metadata, place.boxed(), spending::spend().boxed())
+        .prop_map(move |(settings, metadata, place, (spend, tree_budget))| {
             let (model, agent_id, instructions, tools, completion_args) = settings;
             let (root_id, created_at, entry_count, turn_count, pending_calls, last) = place;
             Version {
@@ -426,9 +426,18 @@ pub(crate) fn version(turn: &Turn) -> BoxedStrategy<Version> {
                 root_id: if parent_id.is_none() { id } else { root_id },
                 turn_state,
                 created_at,
-                settings: Arc::new(Settings { model, agent_id, instructions, tools, completion_args, metadata }),
+                settings: Arc::new(Settings {
+                    model,
+                    agent_id,
+                    instructions,
+                    tools,
+                    completion_args,
+                    metadata,
+                    tree_budget,
+                }),
                 entry_count,
                 turn_count,
+                spend,
                 pending_calls,
                 last_entry: last.map(|(kind, uuid)| EntryId { kind, uuid }),
             }

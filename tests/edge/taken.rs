@@ -57,7 +57,7 @@ fn a_prefix_stays_in_a_history_that_is_put_in_again() {
     let entry = |kind| proto::Entry { kind: Some(kind), ..Default::default() };
     let role = proto::Role::Assistant.into();
     let prefix = proto::MessageInput { role, content: text("So"), prefix: true };
-    let output = proto::MessageOutput { content: text(" it is."), status: 0 };
+    let output = proto::MessageOutput { content: text(" it is."), status: 0, segments: vec![] };
     let user = proto::MessageInput { role: proto::Role::User.into(), content: text("Hm"), prefix: false };
     let inputs = vec![
         entry(Kind::MessageInput(prefix.clone())),

@@ -86,6 +86,11 @@ async fn a_store_of_format_1_opens_and_reads_completely() {
     let store = Store::open(&Options { min_free_bytes: 0, ..Options::new(dir.path()) }).expect("it opens");
     assert_eq!(store.tag_key().len(), 16);
     let read = everything(&store);
+    // A newer release prints more fields; the store stays as it was written.
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(fixture.join("everything.txt"), &read).expect("written");
+        return;
+    }
     for (read, expected) in read.lines().zip(expected.lines()) {
         assert_eq!(read, expected);
     }

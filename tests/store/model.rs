@@ -130,6 +130,7 @@ impl World {
             settings,
             entry_count: kept + added.clone().count() as u64,
             turn_count: parent.map_or(0, |parent| parent.version.turn_count) + 1,
+            spend: parent.map(|parent| parent.version.spend.clone()).unwrap_or_default().and(&turn.usage, turn.cost),
             pending_calls: Vec::new(),
             last_entry: added.last().map(|entry| entry.id),
         };

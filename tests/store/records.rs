@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use causerie::{
     domain::{
-        Body, Chunk, ConversationId, Event, EventKind, Settings, TurnState, Version,
+        Body, Chunk, ConversationId, Event, EventKind, Settings, Spend, TurnState, Version,
         entry::{MessageInput, MessageOutput, OutputStatus, Role},
     },
     store::{Commit, Ended, Store, Stored},
@@ -30,6 +30,7 @@ pub(super) fn start(ended: &Ended, settings: Settings, request: Option<(String, 
         settings: Arc::new(settings),
         entry_count: history.len() as u64,
         turn_count: 1,
+        spend: Spend::default().and(&ended.turn.usage, ended.turn.cost),
         pending_calls: vec!["call-a".into(), String::new()],
         last_entry: history.last().map(|entry| entry.id),
     };
@@ -110,7 +111,8 @@ pub(super) async fn big_turn(store: &Store, maker: &mut Maker) -> (Stored, Ended
     let content = vec![noise(maker, 3 << 20)];
     let input = maker.entry(Body::MessageInput(MessageInput { role: Role::User, content, prefix: false }));
     let content = vec![noise(maker, 2 << 20)];
-    let output = maker.entry(Body::MessageOutput(MessageOutput { content, status: OutputStatus::Completed }));
+    let output =
+        maker.entry(Body::MessageOutput(MessageOutput { content, status: OutputStatus::Completed, segments: vec![] }));
     let turn = maker.turn(id, None, vec![output], TurnState::Completed);
     let inputs = vec![input];
     let done = EventKind::ResponseDone { turn: Arc::new(turn.clone()) };

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use causerie::domain::{
-    Body, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Failure, FinishReason, Reason, Settings, Time, Turn,
-    TurnId, TurnState, Usage, Violation,
+    Body, Budget, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Failure, FinishReason, ModelUsage, Money,
+    Omission, OmissionKind, Reason, Settings, Time, Turn, TurnId, TurnState, Usage, Violation,
     entry::{
         AgentHandoff, Confirmation, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
         OutputStatus, Role, Thinking, ToolExecution,
@@ -101,7 +101,7 @@ impl Maker {
                 content: self.chunks(),
                 prefix: self.rng.one_in(2),
             }),
-            1 => Body::MessageOutput(MessageOutput { content: self.chunks(), status }),
+            1 => Body::MessageOutput(MessageOutput { content: self.chunks(), status, segments: vec![] }),
             2 => Body::FunctionCall(FunctionCall {
                 tool_call_id: self.name(),
                 name: self.name(),
@@ -215,6 +215,9 @@ impl Maker {
             tools,
             completion_args,
             metadata,
+            tree_budget: self
+                .rng
+                .maybe(|rng| Budget { max_tokens: Some(rng.next()), max_cost: Some(Money::new(2, 5)) }),
         }
     }
 
@@ -248,8 +251,9 @@ impl Maker {
             FinishReason::ModelLength,
             FinishReason::Error,
         ];
+        let outputs_ids: Vec<_> = outputs.iter().map(|output| output.id).collect();
         let usage = Usage {
-            prompt_tokens: self.rng.next(),
+            prompt_tokens: self.rng.next() >> 24,
             total_tokens: 7,
             connector_calls: [("web".to_owned(), 3)].into(),
             ..Usage::default()
@@ -264,12 +268,31 @@ impl Maker {
             agent_id: self.rng.maybe(|_| "agent_a".to_owned()),
             outputs,
             usage: if self.rng.one_in(2) { Usage::default() } else { usage },
+            cost: self.rng.maybe(|rng| Money::new(rng.below(9) as i64, rng.below(1_000_000) as i64)),
+            models: self.models(),
+            omissions: self.omissions(&outputs_ids),
             error: if made { None } else { Some(self.failure()) },
             created_at: self.time(),
             completed_at: self.rng.maybe(|rng| Time { unix_us: rng.below(1 << 50) as i64 }),
             last_sequence: self.rng.next(),
             request_id: None,
         }
+    }
+
+    fn models(&mut self) -> Vec<ModelUsage> {
+        let count = self.rng.below(3) as u32;
+        let model = |attempts| ModelUsage {
+            model: self.text(1),
+            usage: Usage { completion_tokens: 5, estimated: self.rng.one_in(2), ..Usage::default() },
+            cost: self.rng.maybe(|rng| Money::new(0, rng.below(1000) as i64)),
+            attempts,
+        };
+        (0..count).map(model).collect()
+    }
+
+    fn omissions(&mut self, entries: &[EntryId]) -> Vec<Omission> {
+        let kinds = [OmissionKind::Thinking, OmissionKind::References, OmissionKind::OldEntries];
+        entries.iter().map(|id| Omission::of(*self.rng.pick(&kinds), *id)).collect()
     }
 
     /// The events of a turn as it really runs: its outputs come in pieces.

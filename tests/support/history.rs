@@ -44,7 +44,7 @@ pub(crate) fn prefix(of: &str) -> Body {
 }
 
 pub(crate) fn output(content: Vec<Chunk>) -> Body {
-    Body::MessageOutput(MessageOutput { content, status: OutputStatus::Completed })
+    Body::MessageOutput(MessageOutput { content, status: OutputStatus::Completed, segments: vec![] })
 }
 
 pub(crate) fn answer(of: &str) -> Body {
@@ -53,7 +53,7 @@ pub(crate) fn answer(of: &str) -> Body {
 
 /// An answer that was cut off.
 pub(crate) fn cut(content: Vec<Chunk>) -> Body {
-    Body::MessageOutput(MessageOutput { content, status: OutputStatus::Incomplete })
+    Body::MessageOutput(MessageOutput { content, status: OutputStatus::Incomplete, segments: vec![] })
 }
 
 pub(crate) fn call(id: &str, name: &str, arguments: &str) -> Body {

@@ -25,7 +25,7 @@ pub(crate) fn promise(reason: ErrorReason) -> (Code, Retry) {
             (Code::NotFound, Retry::Never)
         }
         R::RateLimitExceeded | R::Overloaded => (Code::ResourceExhausted, Retry::Later),
-        R::MessageTooLarge => (Code::ResourceExhausted, Retry::Never),
+        R::MessageTooLarge | R::BudgetExceeded => (Code::ResourceExhausted, Retry::Never),
         R::InvalidRequest | R::ContextLengthExceeded => (Code::InvalidArgument, Retry::Never),
         R::ServiceUnavailable | R::UpstreamProtocolError | R::StoreFailed | R::ShuttingDown => {
             (Code::Unavailable, Retry::Later)

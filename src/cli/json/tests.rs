@@ -58,6 +58,7 @@ fn entries() -> Vec<Kind> {
         entry(entry::Kind::MessageOutput(MessageOutput {
             content: chunks.clone(),
             status: OutputStatus::Incomplete.into(),
+            segments: vec![],
         })),
         entry(entry::Kind::FunctionCall(FunctionCall { arguments: "{\"a\": 1.0}".into(), ..FunctionCall::default() })),
         entry(entry::Kind::FunctionResult(FunctionResult {
@@ -104,7 +105,7 @@ fn version() -> Kind {
 }
 
 fn records() -> Vec<Kind> {
-    let retry = UpstreamRetry { attempt: 1, error: Some(status()) };
+    let retry = UpstreamRetry { attempt: 1, error: Some(status()), delay_ms: 250, model: "small".into() };
     let kind = Some(event::Kind::UpstreamRetry(retry));
     let mut records = vec![
         Kind::Header(ExportHeader { format: 1, created_at: time(0), version_count: 9 }),

@@ -2,6 +2,7 @@
 
 use super::{
     chunk::{self, Place},
+    number,
     path::Path,
     rules, time,
     violations::{self, Rules, Violations},
@@ -11,7 +12,7 @@ use crate::{
         Body, Chunk, Entry, EntryDraft, EntryId, Failure,
         entry::{
             AgentHandoff, Confirmation, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
-            OutputStatus, Role, ToolExecution,
+            OutputStatus, Role, Segment, ToolExecution,
         },
         ids::EntryKind,
     },
@@ -121,9 +122,10 @@ fn write_body(body: &Body) -> Kind {
             content: chunk::write_all(content),
             prefix: *prefix,
         }),
-        Body::MessageOutput(MessageOutput { content, status }) => Kind::MessageOutput(proto::MessageOutput {
+        Body::MessageOutput(MessageOutput { content, status, segments }) => Kind::MessageOutput(proto::MessageOutput {
             content: chunk::write_all(content),
             status: write_status(*status).into(),
+            segments: segments.iter().map(write_segment).collect(),
         }),
         Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation }) => {
             Kind::FunctionCall(proto::FunctionCall {
@@ -165,16 +167,32 @@ fn write_body(body: &Body) -> Kind {
     }
 }
 
+fn write_segment(segment: &Segment) -> proto::Segment {
+    let Segment { first_content_index, model } = segment;
+    proto::Segment { first_content_index: number::write_small(*first_content_index), model: model.clone() }
+}
+
+fn read_segment(at: &Path<'_>, segment: proto::Segment, violations: &mut Violations) -> Option<Segment> {
+    let proto::Segment { first_content_index, model } = segment;
+    let at_index = at.field("first_content_index");
+    let first_content_index = number::read_small(&at_index, first_content_index, 0, violations);
+    rules::model(&at.field("model"), &model, violations);
+    Some(Segment { first_content_index: first_content_index?, model })
+}
+
 fn read_body(at: &Path<'_>, kind: Kind, violations: &mut Violations) -> Option<Body> {
     match kind {
         Kind::MessageInput(message) => {
             read_message(&at.field("message_input"), message, violations).map(Body::MessageInput)
         }
-        Kind::MessageOutput(proto::MessageOutput { content, status }) => {
+        Kind::MessageOutput(proto::MessageOutput { content, status, segments }) => {
             let at = at.field("message_output");
             let content = chunk::read_all(&at, "content", Place::Output, content, violations);
             let status = read_status(&at.field("status"), status, violations)?;
-            Some(Body::MessageOutput(MessageOutput { content, status }))
+            let segments = segments.into_iter().enumerate();
+            let segments = segments.map(|(i, segment)| read_segment(&at.item("segments", i), segment, violations));
+            let segments = segments.collect::<Vec<_>>().into_iter().collect::<Option<_>>();
+            Some(Body::MessageOutput(MessageOutput { content, status, segments: segments? }))
         }
         Kind::FunctionCall(call) => read_call(&at.field("function_call"), call, violations).map(Body::FunctionCall),
         Kind::FunctionResult(proto::FunctionResult { tool_call_id, content, is_error }) => {

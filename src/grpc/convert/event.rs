@@ -72,6 +72,20 @@ fn write_kind(kind: &EventKind) -> Kind {
                 inputs: inputs.iter().map(|input| entry::write(input)).collect(),
             })
         }
+        EventKind::UpstreamRetry { model, attempt, delay_ms, failure } => Kind::UpstreamRetry(proto::UpstreamRetry {
+            attempt: number::write_small(*attempt),
+            error: Some(failure::write(failure)),
+            delay_ms: number::write(*delay_ms),
+            model: model.clone(),
+        }),
+        EventKind::UpstreamSwitched { from_model, to_model, attempts, failure } => {
+            Kind::UpstreamSwitched(proto::UpstreamSwitched {
+                from_model: from_model.clone(),
+                to_model: to_model.clone(),
+                attempts: number::write_small(*attempts),
+                error: Some(failure::write(failure)),
+            })
+        }
         EventKind::EntryDone { entry } => Kind::EntryDone(proto::EntryDone { entry: Some(entry::write(entry)) }),
         EventKind::ResponseDone { turn } => Kind::ResponseDone(proto::ResponseDone { turn: Some(turn::write(turn)) }),
         EventKind::ResponseError { failure } => {
@@ -125,14 +139,14 @@ fn read_kind(at: &Path<'_>, kind: Kind, violations: &mut Violations) -> Option<E
             let failure = failure::read(&at, required(&at, status, violations)?, violations)?;
             Some(EventKind::ResponseError { failure: Arc::new(failure) })
         }
+        Kind::UpstreamRetry(retry) => read_retry(&at.field("upstream_retry"), retry, violations),
+        Kind::UpstreamSwitched(switch) => read_switch(&at.field("upstream_switched"), switch, violations),
         Kind::ToolExecutionStarted(_)
         | Kind::ToolExecutionDelta(_)
         | Kind::ToolExecutionDone(_)
         | Kind::AgentHandoffStarted(_)
         | Kind::AgentHandoffDone(_)
-        | Kind::HumanHandoff(_)
-        | Kind::UpstreamRetry(_)
-        | Kind::UpstreamSwitched(_) => {
+        | Kind::HumanHandoff(_) => {
             violations
                 .add(at, format_args!("is of a kind that this release does not make: import it with a newer one"));
             None
@@ -160,6 +174,23 @@ fn read_started(at: &Path<'_>, started: proto::ResponseStarted, violations: &mut
     let inputs: Vec<Arc<Entry>> =
         inputs.filter_map(|(i, input)| entry::read(&at.item("inputs", i), input, violations).map(Arc::new)).collect();
     Some(EventKind::ResponseStarted { conversation_id: conversation_id?, parent_id: parent_id?, inputs: inputs.into() })
+}
+
+fn read_retry(at: &Path<'_>, retry: proto::UpstreamRetry, violations: &mut Violations) -> Option<EventKind> {
+    let proto::UpstreamRetry { attempt, error, delay_ms, model } = retry;
+    let attempt = number::read_small(&at.field("attempt"), attempt, 0, violations);
+    let delay_ms = number::read(&at.field("delay_ms"), delay_ms, violations);
+    let at = at.field("error");
+    let failure = Arc::new(failure::read(&at, required(&at, error, violations)?, violations)?);
+    Some(EventKind::UpstreamRetry { model, attempt: attempt?, delay_ms: delay_ms?, failure })
+}
+
+fn read_switch(at: &Path<'_>, switch: proto::UpstreamSwitched, violations: &mut Violations) -> Option<EventKind> {
+    let proto::UpstreamSwitched { from_model, to_model, attempts, error } = switch;
+    let attempts = number::read_small(&at.field("attempts"), attempts, 0, violations);
+    let at = at.field("error");
+    let failure = Arc::new(failure::read(&at, required(&at, error, violations)?, violations)?);
+    Some(EventKind::UpstreamSwitched { from_model, to_model, attempts: attempts?, failure })
 }
 
 fn read_message(at: &Path<'_>, delta: proto::MessageOutputDelta, violations: &mut Violations) -> Option<EventKind> {

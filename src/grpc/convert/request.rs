@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::{
     completion, fingerprint,
     fingerprint::Method,
+    forwarding,
     inputs::{self, End},
     path::Path,
-    rules, tool,
+    rules, spend, tool,
     violations::{self, Rules, Violations},
 };
 use crate::{
@@ -67,6 +68,8 @@ pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnReque
         store,
         skip_completion,
         request_id: _,
+        forwarding,
+        tree_budget,
     } = request;
     violations::read(Rules::All, |violations| {
         let at = Path::root(prefix);
@@ -82,8 +85,10 @@ pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnReque
             tools: read_tools(&at, tools, false, violations),
             completion_args: read_args(&at, completion_args, known.as_deref(), violations),
             metadata: (!metadata.is_empty()).then_some(metadata),
+            tree_budget: tree_budget
+                .and_then(|budget| spend::read_budget(&at.field("tree_budget"), budget, violations)),
         };
-        let turn = Run { store, skip_completion, request_id, fingerprint };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding };
         turn.read(&at, Base::Start, inputs, overrides, violations)
     })
 }
@@ -106,6 +111,7 @@ pub fn append(prefix: &str, mut request: proto::AppendRequest) -> Result<TurnReq
         skip_completion,
         request_id: _,
         require_head,
+        forwarding,
     } = request;
     let changes = Changes { model, agent_id, instructions, tools, clear_tools, completion_args };
     violations::read(Rules::All, |violations| {
@@ -114,7 +120,7 @@ pub fn append(prefix: &str, mut request: proto::AppendRequest) -> Result<TurnReq
         let base = base.map(|conversation_id| Base::Append { conversation_id, require_head });
         let inputs = inputs::read(&at, input, inputs, End::Any, violations);
         let overrides = changes.read(&at, violations);
-        let turn = Run { store, skip_completion, request_id, fingerprint };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding };
         turn.read(&at, base, inputs, overrides, violations)
     })
 }
@@ -138,6 +144,7 @@ pub fn restart(prefix: &str, mut request: proto::RestartRequest) -> Result<TurnR
         store,
         skip_completion,
         request_id: _,
+        forwarding,
     } = request;
     let changes = Changes { model, agent_id, instructions, tools, clear_tools, completion_args };
     violations::read(Rules::All, |violations| {
@@ -145,7 +152,7 @@ pub fn restart(prefix: &str, mut request: proto::RestartRequest) -> Result<TurnR
         let base = read_restart(&at, &conversation_id, &from_entry_id, boundary, violations);
         let inputs = inputs::read(&at, input, inputs, End::Any, violations);
         let overrides = changes.read(&at, violations);
-        let turn = Run { store, skip_completion, request_id, fingerprint };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding };
         turn.read(&at, base, inputs, overrides, violations)
     })
 }
@@ -181,6 +188,7 @@ struct Run {
     skip_completion: bool,
     request_id: String,
     fingerprint: Option<[u8; 16]>,
+    forwarding: Option<proto::Forwarding>,
 }
 
 impl Run {
@@ -192,7 +200,7 @@ impl Run {
         overrides: Overrides,
         violations: &mut Violations,
     ) -> Option<TurnRequest> {
-        let Run { store, skip_completion, request_id: id, fingerprint } = self;
+        let Run { store, skip_completion, request_id: id, fingerprint, forwarding } = self;
         let store = store.unwrap_or(true);
         if !store && skip_completion {
             let at = at.field("skip_completion");
@@ -201,8 +209,17 @@ impl Run {
         if !id.is_empty() {
             rules::request_id(&at.field("request_id"), &id, violations);
         }
+        let forwarding = forwarding::read(at, forwarding, violations);
         let request = fingerprint.map(|fingerprint| RequestKey { id, fingerprint });
-        Some(TurnRequest { base: base.into()?, inputs, overrides, store, skip_completion, request })
+        Some(TurnRequest {
+            base: base.into()?,
+            inputs,
+            overrides,
+            store,
+            skip_completion,
+            request,
+            forwarding: forwarding?,
+        })
     }
 }
 
@@ -227,6 +244,7 @@ impl Changes {
             tools: read_tools(at, tools, clear_tools, violations),
             completion_args: read_args(at, completion_args, known.as_deref(), violations),
             metadata: None::<BTreeMap<String, String>>,
+            tree_budget: None,
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Turns and what they used.
+//! Turns.
 
 use std::sync::Arc;
 
-use super::{entry, failure, number, path::Path, rules, time, violations::Violations};
+use super::{entry, failure, number, omission, path::Path, rules, spend, time, violations::Violations};
 use crate::{
-    domain::{FinishReason, Turn, TurnState, Usage},
+    domain::{FinishReason, Turn, TurnState},
     proto::{
         self,
         turn::{FinishReason as ProtoReason, State},
@@ -23,6 +23,9 @@ pub fn write(turn: &Turn) -> proto::Turn {
         agent_id,
         outputs,
         usage,
+        cost,
+        models,
+        omissions,
         error,
         created_at,
         completed_at,
@@ -38,7 +41,10 @@ pub fn write(turn: &Turn) -> proto::Turn {
         model: model.clone(),
         agent_id: agent_id.clone().unwrap_or_default(),
         outputs: outputs.iter().map(|output| entry::write(output)).collect(),
-        usage: Some(write_usage(usage)),
+        usage: Some(spend::write_usage(usage)),
+        cost: cost.map(spend::write_money),
+        models: models.iter().map(spend::write_model_usage).collect(),
+        omissions: omissions.iter().map(omission::write).collect(),
         error: error.as_ref().map(failure::write),
         created_at: Some(time::write(*created_at)),
         completed_at: completed_at.map(time::write),
@@ -59,6 +65,9 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
         agent_id,
         outputs,
         usage,
+        cost,
+        models,
+        omissions,
         error,
         created_at,
         completed_at,
@@ -74,7 +83,13 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
     let outputs = outputs.into_iter().enumerate();
     let outputs = outputs.filter_map(|(i, output)| entry::read(&at.item("outputs", i), output, v).map(Arc::new));
     let outputs = outputs.collect();
-    let usage = usage.map_or_else(|| Some(Usage::default()), |usage| read_usage(&at.field("usage"), usage, v));
+    let usage = spend::read_usage(&at.field("usage"), usage, v);
+    let cost = spend::read_optional_money(&at.field("cost"), cost, v);
+    let models = models.into_iter().enumerate();
+    let models = models.filter_map(|(i, model)| spend::read_model_usage(&at.item("models", i), model, v)).collect();
+    let omissions = omissions.into_iter().enumerate();
+    let omissions = omissions.filter_map(|(i, left_out)| omission::read(&at.item("omissions", i), left_out, v));
+    let omissions = omissions.collect();
     let error = error.and_then(|error| failure::read(&at.field("error"), error, v));
     let created_at = time::read_required(&at.field("created_at"), created_at, v);
     let completed_at = time::read_optional(&at.field("completed_at"), completed_at, v);
@@ -89,67 +104,14 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
         agent_id: rules::given(agent_id),
         outputs,
         usage: usage?,
+        cost: cost?,
+        models,
+        omissions,
         error,
         created_at: created_at?,
         completed_at: completed_at?,
         last_sequence: last_sequence?,
         request_id: rules::given(request_id),
-    })
-}
-
-/// What a turn used, as the wire has it.
-pub fn write_usage(usage: &Usage) -> proto::Usage {
-    let Usage {
-        prompt_tokens,
-        completion_tokens,
-        total_tokens,
-        cached_tokens,
-        reasoning_tokens,
-        connector_tokens,
-        connector_calls,
-    } = usage;
-    proto::Usage {
-        prompt_tokens: number::write(*prompt_tokens),
-        completion_tokens: number::write(*completion_tokens),
-        total_tokens: number::write(*total_tokens),
-        cached_tokens: number::write(*cached_tokens),
-        reasoning_tokens: number::write(*reasoning_tokens),
-        connector_tokens: number::write(*connector_tokens),
-        connector_calls: connector_calls.iter().map(|(tool, n)| (tool.clone(), number::write(*n))).collect(),
-    }
-}
-
-fn read_usage(at: &Path<'_>, usage: proto::Usage, violations: &mut Violations) -> Option<Usage> {
-    let proto::Usage {
-        prompt_tokens,
-        completion_tokens,
-        total_tokens,
-        cached_tokens,
-        reasoning_tokens,
-        connector_tokens,
-        connector_calls,
-    } = usage;
-    let connector_calls = connector_calls.into_iter();
-    let connector_calls = connector_calls.map(|(tool, n)| {
-        let n = number::read(&at.pair("connector_calls", &tool), n, violations)?;
-        Some((tool, n))
-    });
-    let connector_calls = connector_calls.collect::<Vec<_>>().into_iter().collect::<Option<_>>();
-    let mut count = |name, n| number::read(&at.field(name), n, violations);
-    let prompt_tokens = count("prompt_tokens", prompt_tokens);
-    let completion_tokens = count("completion_tokens", completion_tokens);
-    let total_tokens = count("total_tokens", total_tokens);
-    let cached_tokens = count("cached_tokens", cached_tokens);
-    let reasoning_tokens = count("reasoning_tokens", reasoning_tokens);
-    let connector_tokens = count("connector_tokens", connector_tokens);
-    Some(Usage {
-        prompt_tokens: prompt_tokens?,
-        completion_tokens: completion_tokens?,
-        total_tokens: total_tokens?,
-        cached_tokens: cached_tokens?,
-        reasoning_tokens: reasoning_tokens?,
-        connector_tokens: connector_tokens?,
-        connector_calls: connector_calls?,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{completion, number, path::Path, rules, time, tool, turn, violations::Violations};
+use super::{completion, number, path::Path, rules, spend, time, tool, turn, violations::Violations};
 use crate::{
-    domain::{EntryId, Settings, Version, settings::CompletionArgs},
+    domain::{EntryId, Settings, Spend, Version, settings::CompletionArgs},
     proto,
 };
 
@@ -19,10 +19,12 @@ pub fn write(version: &Version, head: bool) -> proto::Conversation {
         settings,
         entry_count,
         turn_count,
+        spend,
         pending_calls,
         last_entry,
     } = version;
-    let Settings { model, agent_id, instructions, tools, completion_args, metadata } = settings.as_ref();
+    let Settings { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = settings.as_ref();
+    let Spend { usage, cost, unpriced_turns } = spend;
     proto::Conversation {
         id: id.to_string(),
         parent_id: parent_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -41,6 +43,10 @@ pub fn write(version: &Version, head: bool) -> proto::Conversation {
         head,
         pending_tool_call_ids: pending_calls.clone(),
         last_entry_id: last_entry.map(|id| id.to_string()).unwrap_or_default(),
+        usage: Some(spend::write_usage(usage)),
+        cost: Some(spend::write_money(*cost)),
+        unpriced_turn_count: number::write(*unpriced_turns),
+        tree_budget: tree_budget.as_ref().map(spend::write_budget),
     }
 }
 
@@ -66,6 +72,10 @@ pub(super) fn read(at: &Path<'_>, version: proto::Conversation, violations: &mut
         head: _,
         pending_tool_call_ids,
         last_entry_id,
+        usage,
+        cost,
+        unpriced_turn_count,
+        tree_budget,
     } = version;
     let v = violations;
     let id = rules::conversation_id(&at.field("id"), &id, v);
@@ -95,6 +105,8 @@ pub(super) fn read(at: &Path<'_>, version: proto::Conversation, violations: &mut
     if !model.is_empty() {
         rules::model(&at.field("model"), &model, v);
     }
+    let spend = spend::read_spend(at, usage, cost, unpriced_turn_count, v);
+    let tree_budget = tree_budget.and_then(|budget| spend::read_budget(&at.field("tree_budget"), budget, v));
     let settings = Settings {
         model,
         agent_id: rules::given(agent_id),
@@ -104,6 +116,7 @@ pub(super) fn read(at: &Path<'_>, version: proto::Conversation, violations: &mut
             .and_then(|args| completion::read(&at.field("completion_args"), args, v))
             .unwrap_or_default(),
         metadata,
+        tree_budget,
     };
     Some(Version {
         id: id?,
@@ -114,6 +127,7 @@ pub(super) fn read(at: &Path<'_>, version: proto::Conversation, violations: &mut
         settings: Arc::new(settings),
         entry_count: entry_count?,
         turn_count: turn_count?,
+        spend: spend?,
         pending_calls: pending_tool_call_ids,
         last_entry: last_entry?,
     })

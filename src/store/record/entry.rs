@@ -7,7 +7,7 @@ use crate::domain::{
     Body, Chunk, Entry, EntryId, Time,
     entry::{
         AgentHandoff, Confirmation, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
-        OutputStatus, Role, Thinking, ToolExecution,
+        OutputStatus, Role, Segment, Thinking, ToolExecution,
     },
 };
 
@@ -70,6 +70,16 @@ struct MessageOutputRecord {
     content: Vec<ChunkRecord>,
     #[prost(bool, tag = "2")]
     incomplete: bool,
+    #[prost(message, repeated, tag = "3")]
+    segments: Vec<SegmentRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SegmentRecord {
+    #[prost(uint32, tag = "1")]
+    first_content_index: u32,
+    #[prost(string, tag = "2")]
+    model: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -229,10 +239,17 @@ fn body_record(body: &Body) -> BodyRecord {
             };
             BodyRecord::MessageInput(MessageInputRecord { role, content: chunk_records(content), prefix: *prefix })
         }
-        Body::MessageOutput(MessageOutput { content, status }) => BodyRecord::MessageOutput(MessageOutputRecord {
-            content: chunk_records(content),
-            incomplete: *status == OutputStatus::Incomplete,
-        }),
+        Body::MessageOutput(MessageOutput { content, status, segments }) => {
+            let segments = segments.iter().map(|Segment { first_content_index, model }| SegmentRecord {
+                first_content_index: *first_content_index,
+                model: model.clone(),
+            });
+            BodyRecord::MessageOutput(MessageOutputRecord {
+                content: chunk_records(content),
+                incomplete: *status == OutputStatus::Incomplete,
+                segments: segments.collect(),
+            })
+        }
         Body::FunctionCall(call) => BodyRecord::FunctionCall(call_record(call)),
         Body::FunctionResult(FunctionResult { tool_call_id, content, is_error }) => {
             BodyRecord::FunctionResult(FunctionResultRecord {
@@ -289,8 +306,12 @@ fn body(record: BodyRecord) -> Result<Body, Damaged> {
             };
             Body::MessageInput(MessageInput { role, content: chunks(content)?, prefix })
         }
-        BodyRecord::MessageOutput(MessageOutputRecord { content, incomplete }) => {
-            Body::MessageOutput(MessageOutput { content: chunks(content)?, status: status(incomplete) })
+        BodyRecord::MessageOutput(MessageOutputRecord { content, incomplete, segments }) => {
+            let segments = segments
+                .into_iter()
+                .map(|SegmentRecord { first_content_index, model }| Segment { first_content_index, model });
+            let (content, status) = (chunks(content)?, status(incomplete));
+            Body::MessageOutput(MessageOutput { content, status, segments: segments.collect() })
         }
         BodyRecord::FunctionCall(record) => Body::FunctionCall(call(record)?),
         BodyRecord::FunctionResult(FunctionResultRecord { tool_call_id, content, is_error }) => {

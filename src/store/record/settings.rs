@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use prost::{Message, Oneof};
 use serde_json::{Map, Value};
 
-use super::{Damaged, decode, encode, required};
-use crate::domain::settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Settings, Tool, ToolChoice};
+use super::{Damaged, decode, encode, required, spend::BudgetRecord};
+use crate::domain::{
+    Budget,
+    settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Settings, Tool, ToolChoice},
+};
 
 #[derive(Clone, PartialEq, Message)]
 struct SettingsRecord {
@@ -22,6 +25,8 @@ struct SettingsRecord {
     completion_args: Option<ArgsRecord>,
     #[prost(btree_map = "string, string", tag = "6")]
     metadata: BTreeMap<String, String>,
+    #[prost(message, optional, tag = "7")]
+    tree_budget: Option<BudgetRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -119,7 +124,7 @@ struct ChoiceRecord {
 
 /// A row of settings.
 pub(in crate::store) fn encode_settings(settings: &Settings) -> Vec<u8> {
-    let Settings { model, agent_id, instructions, tools, completion_args, metadata } = settings;
+    let Settings { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = settings;
     encode(&SettingsRecord {
         model: model.clone(),
         agent_id: agent_id.clone(),
@@ -127,12 +132,13 @@ pub(in crate::store) fn encode_settings(settings: &Settings) -> Vec<u8> {
         tools: tools.iter().map(tool_record).collect(),
         completion_args: Some(args_record(completion_args)),
         metadata: metadata.clone(),
+        tree_budget: tree_budget.as_ref().map(BudgetRecord::from),
     })
 }
 
 /// The settings of a row.
 pub(in crate::store) fn decode_settings(row: &[u8]) -> Result<Settings, Damaged> {
-    let SettingsRecord { model, agent_id, instructions, tools, completion_args, metadata } = decode(row)?;
+    let SettingsRecord { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = decode(row)?;
     Ok(Settings {
         model,
         agent_id,
@@ -140,6 +146,7 @@ pub(in crate::store) fn decode_settings(row: &[u8]) -> Result<Settings, Damaged>
         tools: tools.into_iter().map(tool).collect::<Result<_, _>>()?,
         completion_args: args(required(completion_args)?)?,
         metadata,
+        tree_budget: tree_budget.map(Budget::from),
     })
 }
 

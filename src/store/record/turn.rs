@@ -1,12 +1,18 @@
 //! Turns and failures on disk.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use prost::Message;
 
-use super::{Damaged, entry::NamedEntry, id, id_bytes, optional_id, required};
+use super::{
+    Damaged,
+    entry::NamedEntry,
+    id, id_bytes, optional_id, required,
+    spend::{ModelUsageRecord, MoneyRecord, OmissionRecord, UsageRecord},
+};
 use crate::domain::{
-    ConversationId, Entry, Failure, FinishReason, Reason, Time, Turn, TurnId, TurnState, Usage, Violation,
+    ConversationId, Entry, Failure, FinishReason, ModelUsage, Money, Omission, Reason, Time, Turn, TurnId, TurnState,
+    Usage, Violation,
 };
 
 /// A turn without its id and outputs.
@@ -37,6 +43,12 @@ pub(super) struct TurnRecord {
     last_sequence: u64,
     #[prost(string, optional, tag = "12")]
     request_id: Option<String>,
+    #[prost(message, optional, tag = "13")]
+    cost: Option<MoneyRecord>,
+    #[prost(message, repeated, tag = "14")]
+    models: Vec<ModelUsageRecord>,
+    #[prost(message, repeated, tag = "15")]
+    omissions: Vec<OmissionRecord>,
 }
 
 /// A turn with all that belongs to it.
@@ -48,24 +60,6 @@ pub(super) struct FullTurn {
     turn: Option<TurnRecord>,
     #[prost(message, repeated, tag = "3")]
     outputs: Vec<NamedEntry>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct UsageRecord {
-    #[prost(uint64, tag = "1")]
-    prompt_tokens: u64,
-    #[prost(uint64, tag = "2")]
-    completion_tokens: u64,
-    #[prost(uint64, tag = "3")]
-    total_tokens: u64,
-    #[prost(uint64, tag = "4")]
-    cached_tokens: u64,
-    #[prost(uint64, tag = "5")]
-    reasoning_tokens: u64,
-    #[prost(uint64, tag = "6")]
-    connector_tokens: u64,
-    #[prost(btree_map = "string, uint64", tag = "7")]
-    connector_calls: BTreeMap<String, u64>,
 }
 
 /// A failure.
@@ -108,6 +102,9 @@ impl From<&Turn> for TurnRecord {
             completed_at_us: turn.completed_at.map(|time| time.unix_us),
             last_sequence: turn.last_sequence,
             request_id: turn.request_id.clone(),
+            cost: turn.cost.map(MoneyRecord::from),
+            models: turn.models.iter().map(ModelUsageRecord::from).collect(),
+            omissions: turn.omissions.iter().map(OmissionRecord::from).collect(),
         }
     }
 }
@@ -125,6 +122,9 @@ impl TurnRecord {
             agent_id: self.agent_id,
             outputs,
             usage: self.usage.map(Usage::from).unwrap_or_default(),
+            cost: self.cost.map(Money::from),
+            models: self.models.into_iter().map(ModelUsage::from).collect(),
+            omissions: self.omissions.into_iter().map(Omission::try_from).collect::<Result<_, _>>()?,
             error: self.error.map(Failure::try_from).transpose()?,
             created_at: Time { unix_us: self.created_at_us },
             completed_at: self.completed_at_us.map(|unix_us| Time { unix_us }),
@@ -199,34 +199,6 @@ fn finish(number: u32) -> Result<FinishReason, Damaged> {
         6 => FinishReason::Error,
         _ => return Err(Damaged("a finish reason is unknown")),
     })
-}
-
-impl From<&Usage> for UsageRecord {
-    fn from(usage: &Usage) -> UsageRecord {
-        UsageRecord {
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            total_tokens: usage.total_tokens,
-            cached_tokens: usage.cached_tokens,
-            reasoning_tokens: usage.reasoning_tokens,
-            connector_tokens: usage.connector_tokens,
-            connector_calls: usage.connector_calls.clone(),
-        }
-    }
-}
-
-impl From<UsageRecord> for Usage {
-    fn from(record: UsageRecord) -> Usage {
-        Usage {
-            prompt_tokens: record.prompt_tokens,
-            completion_tokens: record.completion_tokens,
-            total_tokens: record.total_tokens,
-            cached_tokens: record.cached_tokens,
-            reasoning_tokens: record.reasoning_tokens,
-            connector_tokens: record.connector_tokens,
-            connector_calls: record.connector_calls,
-        }
-    }
 }
 
 fn pair(name: &str, value: &str) -> Pair {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use prost::Message;
 use uuid::Uuid;
 
-use super::{Damaged, decode, encode, entry_id, entry_id_bytes, id, id_bytes, optional_id, turn};
+use super::{Damaged, decode, encode, entry_id, entry_id_bytes, id, id_bytes, optional_id, spend::SpendRecord, turn};
 use crate::{
-    domain::{ConversationId, Settings, Time, TurnId, Version},
+    domain::{ConversationId, Settings, Spend, Time, TurnId, Version},
     store::{Place, Stored},
 };
 
@@ -59,6 +59,9 @@ struct VersionRecord {
     pending_calls: Vec<String>,
     #[prost(bytes = "vec", optional, tag = "12")]
     last_entry: Option<Vec<u8>>,
+    /// None: nothing.
+    #[prost(message, optional, tag = "13")]
+    spend: Option<SpendRecord>,
 }
 
 /// A version's row.
@@ -79,6 +82,7 @@ pub(in crate::store) fn encode_version(stored: &Stored) -> Vec<u8> {
         turn_count: version.turn_count,
         pending_calls: version.pending_calls.clone(),
         last_entry: version.last_entry.map(|id| entry_id_bytes(id).to_vec()),
+        spend: (version.spend != Spend::default()).then(|| (&version.spend).into()),
     })
 }
 
@@ -105,6 +109,7 @@ pub(in crate::store) fn decode_version<E: From<Damaged>>(
         settings: settings(place.settings)?,
         entry_count: record.entry_count,
         turn_count: record.turn_count,
+        spend: record.spend.map(Spend::from).unwrap_or_default(),
         pending_calls: record.pending_calls,
         last_entry: record.last_entry.map(|bytes| entry_id(&bytes)).transpose()?,
     };

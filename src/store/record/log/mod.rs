@@ -56,7 +56,7 @@ struct EventRecord {
     /// From the event before, or from the turn's beginning.
     #[prost(sint64, tag = "3")]
     after_us: i64,
-    #[prost(oneof = "KindRecord", tags = "4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "KindRecord", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
     kind: Option<KindRecord>,
 }
 
@@ -74,6 +74,10 @@ enum KindRecord {
     ResponseDone(ResponseRecord),
     #[prost(message, tag = "9")]
     ResponseError(Box<FailureRecord>),
+    #[prost(message, tag = "10")]
+    Retry(Box<RetryRecord>),
+    #[prost(message, tag = "11")]
+    Switched(Box<SwitchRecord>),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -87,6 +91,30 @@ struct StartedRecord {
     parent_id: Option<Vec<u8>>,
     #[prost(message, repeated, tag = "4")]
     inputs: Vec<NamedEntry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RetryRecord {
+    #[prost(string, tag = "1")]
+    model: String,
+    #[prost(uint32, tag = "2")]
+    attempt: u32,
+    #[prost(uint64, tag = "3")]
+    delay_ms: u64,
+    #[prost(message, optional, tag = "4")]
+    failure: Option<FailureRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SwitchRecord {
+    #[prost(string, tag = "1")]
+    from_model: String,
+    #[prost(string, tag = "2")]
+    to_model: String,
+    #[prost(uint32, tag = "3")]
+    attempts: u32,
+    #[prost(message, optional, tag = "4")]
+    failure: Option<FailureRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -9,7 +9,7 @@ use super::{
         required,
     },
     AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, KindRecord, LogRecord, OutputRecord, ResponseRecord,
-    StartedRecord, ThoughtRecord,
+    RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord,
 };
 use crate::domain::{
     Chunk, ConversationId, Entry, EntryId, Event, EventKind, Time, Turn, TurnId,
@@ -124,6 +124,16 @@ impl<'a> Reader<'a> {
                     Some(turn) => Arc::new((*turn).try_into()?),
                 },
             },
+            KindRecord::Retry(record) => {
+                let RetryRecord { model, attempt, delay_ms, failure } = *record;
+                let failure = Arc::new(required(failure)?.try_into()?);
+                EventKind::UpstreamRetry { model, attempt, delay_ms, failure }
+            }
+            KindRecord::Switched(record) => {
+                let SwitchRecord { from_model, to_model, attempts, failure } = *record;
+                let failure = Arc::new(required(failure)?.try_into()?);
+                EventKind::UpstreamSwitched { from_model, to_model, attempts, failure }
+            }
             KindRecord::ResponseError(failure) => {
                 EventKind::ResponseError { failure: Arc::new((*failure).try_into()?) }
             }

@@ -8,7 +8,7 @@ use super::{
         pieces::{Cursors, text_of, whole_arguments, whole_text},
     },
     AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, EventRecord, KindRecord, LogRecord, OutputRecord,
-    ResponseRecord, StartedRecord, ThoughtRecord,
+    ResponseRecord, RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord,
 };
 use crate::domain::{
     Chunk, ConversationId, Entry, EntryId, Event, EventKind, Turn,
@@ -133,6 +133,22 @@ impl<'a> Writer<'a> {
             EventKind::ResponseDone { turn } => {
                 let other = !same_turn(turn, self.written.turn);
                 KindRecord::ResponseDone(ResponseRecord { turn: other.then(|| Box::new((&**turn).into())) })
+            }
+            EventKind::UpstreamRetry { model, attempt, delay_ms, failure } => {
+                KindRecord::Retry(Box::new(RetryRecord {
+                    model: model.clone(),
+                    attempt: *attempt,
+                    delay_ms: *delay_ms,
+                    failure: Some((&**failure).into()),
+                }))
+            }
+            EventKind::UpstreamSwitched { from_model, to_model, attempts, failure } => {
+                KindRecord::Switched(Box::new(SwitchRecord {
+                    from_model: from_model.clone(),
+                    to_model: to_model.clone(),
+                    attempts: *attempts,
+                    failure: Some((&**failure).into()),
+                }))
             }
             EventKind::ResponseError { failure } => KindRecord::ResponseError(Box::new((&**failure).into())),
         }
