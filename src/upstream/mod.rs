@@ -10,6 +10,7 @@
 mod catalogue;
 mod client;
 mod completion;
+pub mod estimate;
 mod fault;
 mod key;
 mod mistral;
