@@ -1,4 +1,4 @@
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, prelude::*, sample::Index};
 use uuid::Uuid;
 
 use super::*;
@@ -84,6 +84,9 @@ fn the_oldest_questions_go_first_with_all_that_belongs_to_them() {
         // A system message within begins something too, and the history's first entries need no question.
         ("uasau", 3, Some(2)),
         ("aau", 1, Some(2)),
+        // Nothing after the last question stands for it.
+        ("uasu", 1, Some(3)),
+        ("uaus", 1, None),
         // The question came while a call waited: the call stays, and so does the question before it.
         ("uau1u!1", 3, None),
         ("uau1u!1", 4, Some(2)),
@@ -120,7 +123,7 @@ fn weighed() -> impl Strategy<Value = (Vec<Arc<Entry>>, Vec<u64>)> {
     let turn = prop::sample::select(vec!["u", "ua", "u1!1a", "u12!2!1a", "uta", "su1!12!2a", "u1u!1a"]);
     let any = prop::sample::select(vec!["s", "u", "a", "t", "1", "2", "!1", "!2"]);
     let head = prop::sample::select(vec!["", "s", "ss"]);
-    (head, vec(prop_oneof![3 => turn, 2 => any], 0..20)).prop_flat_map(|(head, rest)| {
+    (head, vec(prop_oneof![3 => turn, 2 => any], 0..12)).prop_flat_map(|(head, rest)| {
         let entries = history(&(head.to_owned() + &rest.concat()));
         let weights = vec(0u64..40, entries.len());
         (Just(entries), weights)
@@ -142,12 +145,14 @@ fn may_start(entries: &[Arc<Entry>], head: usize, start: usize) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
     #[test]
-    fn a_window_is_whole_and_the_largest_that_fits((entries, weights) in weighed(), share in 0.0..1.1f64) {
-        let total: u64 = weights.iter().sum();
-        let available = (total as f64 * share) as u64;
+    fn a_window_is_whole_and_the_largest_that_fits((entries, weights) in weighed(), place in any::<Index>(), off in 0u64..3) {
         let head = entries.iter().take_while(|entry| is_message(entry, Role::System)).count();
         let weight_from = |start: usize| weights[..head].iter().chain(&weights[start..]).sum::<u64>();
+        // Just what some end of the history takes, or one token more or less.
+        let available = (weight_from(head + place.index(entries.len() - head + 1)) + off).saturating_sub(1);
         let fitting = |start: &usize| may_start(&entries, head, *start) && weight_from(*start) <= available;
         // The whole rest, or a stretch that begins with one of its entries.
         let best = (head..entries.len().max(head + 1)).find(fitting);
