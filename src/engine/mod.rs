@@ -14,6 +14,7 @@ mod registry;
 pub mod request;
 mod run;
 mod transfer;
+pub mod window;
 
 use std::{
     hash::{BuildHasher, RandomState},

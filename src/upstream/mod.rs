@@ -7,8 +7,10 @@
 //! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Failure`] says whether and when that is worth while.
 
+mod catalogue;
 mod client;
 mod completion;
+pub mod estimate;
 mod fault;
 mod key;
 mod mistral;
@@ -23,6 +25,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub use self::{
+    catalogue::{Card, Catalogue, Override, Price},
     client::{OptionsError, Provider},
     completion::Completion,
     fault::{Fault, FaultClass},
