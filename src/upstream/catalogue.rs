@@ -101,6 +101,7 @@ impl Price {
             reasoning_tokens: _,
             connector_tokens,
             connector_calls,
+            estimated: _,
         } = usage;
         let cached = cached_tokens.min(prompt_tokens);
         let read = (prompt_tokens - cached).saturating_add(*connector_tokens);

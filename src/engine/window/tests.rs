@@ -14,7 +14,11 @@ fn history(text: &str) -> Vec<Arc<Entry>> {
         Some(match letters.next()? {
             's' => message(Role::System),
             'u' => message(Role::User),
-            'a' => Body::MessageOutput(MessageOutput { content: Vec::new(), status: OutputStatus::Completed }),
+            'a' => Body::MessageOutput(MessageOutput {
+                content: Vec::new(),
+                status: OutputStatus::Completed,
+                segments: Vec::new(),
+            }),
             't' => tool(),
             '!' => result(letters.next().expect("an id after !")),
             id => call(id),

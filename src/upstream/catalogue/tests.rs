@@ -193,6 +193,7 @@ fn one_token_is_exact_and_absurd_usage_is_only_a_large_amount() {
         reasoning_tokens: u64::MAX,
         connector_tokens: u64::MAX,
         connector_calls: BTreeMap::from([("web_search".to_owned(), u64::MAX)]),
+        estimated: false,
     };
     assert!(cheap.cost(&absurd) > Money::new(1_000_000_000_000, 0));
     let dear = Price { output: Decimal::MAX, ..cheap };

@@ -36,7 +36,9 @@ pub fn entry_bytes(entry: &Entry) -> u64 {
         Body::MessageInput(MessageInput { role, content, prefix: _ }) => {
             MESSAGE_BYTES + chunks_bytes(content, *role == Role::User)
         }
-        Body::MessageOutput(MessageOutput { content, status: _ }) => MESSAGE_BYTES + chunks_bytes(content, false),
+        Body::MessageOutput(MessageOutput { content, status: _, segments: _ }) => {
+            MESSAGE_BYTES + chunks_bytes(content, false)
+        }
         Body::FunctionCall(FunctionCall { tool_call_id: _, name, arguments, confirmation: _ }) => {
             CALL_BYTES + len(name) + len(arguments)
         }
@@ -143,8 +145,13 @@ mod tests {
             closed: true,
             provider: "mistral".into(),
         };
-        let output =
-            |chunk| entry(Body::MessageOutput(MessageOutput { content: vec![chunk], status: OutputStatus::Completed }));
+        let output = |chunk| {
+            entry(Body::MessageOutput(MessageOutput {
+                content: vec![chunk],
+                status: OutputStatus::Completed,
+                segments: Vec::new(),
+            }))
+        };
         let rows = [
             (message(Role::User, vec![Chunk::Text(text.clone())]), 1016),
             (message(Role::User, vec![Chunk::Text(text.clone()), image(&picture)]), 7016),
