@@ -7,6 +7,7 @@
 //! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
+mod card;
 mod client;
 mod completion;
 mod endpoint;
@@ -14,10 +15,12 @@ mod fault;
 mod key;
 mod key_command;
 mod mistral;
+mod models;
 mod origin;
 mod pages;
 mod quota;
 mod refusal;
+mod registry;
 mod retry_after;
 mod sse;
 
@@ -26,11 +29,14 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub use self::{
+    card::ModelCard,
     client::{OptionsError, Provider},
     completion::Completion,
     fault::{Fault, FaultClass},
     key::{KeyHeader, KeySource, Secret},
+    models::{Check, KeyState},
     quota::Quota,
+    registry::Providers,
 };
 use crate::domain::{Chunk, Entry, Failure, FinishReason, Settings, Usage, entry::Thinking};
 
