@@ -200,6 +200,7 @@ fn provider(config: &Config, offline: Option<&Offline>) -> Result<Provider, Erro
         name: name.to_owned(),
         base_url,
         key,
+        key_place: "MISTRAL_API_KEY or provider.key_file".to_owned(),
         key_header: KeyHeader::Bearer,
         headers: Vec::new(),
         connect_timeout: provider.connect_timeout,

@@ -71,8 +71,14 @@ async fn a_refused_key_is_named_by_where_it_came_from() {
     let server = ScriptedProvider::start().await;
     server.on_every(Reply::json(401, &json!({"detail": "Unauthorized"})));
     let provider = provider(&server.base_url());
-    for (own, told) in [(None, "MISTRAL_API_KEY"), (Some("sk-own-key"), "x-provider-api-key")] {
-        let failure = call(&provider, own).await.expect_err("refused");
+    let keyless = Options { key: KeySource::NotNeeded, ..options(&server.base_url()) };
+    let keyless = Provider::new(keyless).expect("right");
+    for (provider, own, told) in [
+        (&provider, None, "refused the API key; put a valid one into MISTRAL_API_KEY or provider.key_file"),
+        (&provider, Some("sk-own-key"), "refused the API key in x-provider-api-key"),
+        (&keyless, None, "wants an API key, and none is sent to it"),
+    ] {
+        let failure = call(provider, own).await.expect_err("refused");
         assert_eq!(failure.reason, Reason::InvalidApiKey);
         assert!(failure.message.contains(told), "{}", failure.message);
     }

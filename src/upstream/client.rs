@@ -35,6 +35,7 @@ pub(super) struct Inner {
     pub(super) origin: Origin,
     pub(super) endpoint: Endpoint,
     keys: Keys,
+    key_place: String,
     /// Sent with every request. The client holds them too; here they are for hiding them where the provider quotes them.
     headers: HeaderMap,
     client: Client,
@@ -62,6 +63,7 @@ impl Provider {
             name,
             base_url,
             key,
+            key_place,
             key_header,
             headers,
             connect_timeout,
@@ -75,9 +77,19 @@ impl Provider {
         let client = client(&endpoint.chat, connect_timeout, &headers)?;
         let origin =
             Origin { provider: name.into(), host: endpoint.host().into(), http_status: None, correlation_id: None };
-        let keys = Keys::new(key, key_header).map_err(|error| OptionsError(key_text(&error, &origin)))?;
+        let keys = Keys::new(key, key_header).map_err(|error| OptionsError(key_text(&error, &key_place, &origin)))?;
         let limits = Limits { idle_timeout, max_output_bytes };
-        let inner = Inner { origin, endpoint, keys, headers, client, first_byte_timeout, whole_answer_timeout, limits };
+        let inner = Inner {
+            origin,
+            endpoint,
+            keys,
+            key_place,
+            headers,
+            client,
+            first_byte_timeout,
+            whole_answer_timeout,
+            limits,
+        };
         Ok(Provider { inner: Arc::new(inner) })
     }
 
@@ -174,7 +186,7 @@ impl Inner {
         value.map_err(|error| {
             Fault::new(
                 FaultClass::Permanent,
-                self.origin.failure(Reason::ApiKeyMissing, key_text(&error, &self.origin)),
+                self.origin.failure(Reason::ApiKeyMissing, key_text(&error, &self.key_place, &self.origin)),
             )
         })
     }
@@ -193,7 +205,7 @@ impl Inner {
         if let Some(key) = refused.sent.key.as_ref().filter(|_| refused.response.status() == 401) {
             self.keys.refused(key).await;
         }
-        refused.read(origin, &self.headers).await
+        refused.read(origin, &self.key_place, &self.headers).await
     }
 
     pub(super) fn key_is_not_needed(&self) -> bool {
@@ -280,21 +292,16 @@ fn malformed_own_key() -> Failure {
     Failure::invalid_field("x-provider-api-key", "must hold an API key: visible characters that an HTTP header carries")
 }
 
-fn key_text(error: &KeyError, origin: &Origin) -> String {
-    let variable = origin.key_variable();
+fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
+    let provider = &origin.provider;
     match error {
-        KeyError::Missing => format!(
-            "no API key for {}: set {variable} or provider.key_file, or start the service with --offline",
-            origin.provider
-        ),
+        KeyError::Missing => format!("no API key for {provider}: set {place}, or start the service with --offline"),
         KeyError::Unreadable(path, kind) => {
-            format!("the API key file {} (provider.key_file) can't be read: {kind}", path.display())
+            format!("the API key file {} of {provider} can't be read: {kind}", path.display())
         }
         KeyError::Malformed => {
-            format!("the API key in {variable} or provider.key_file holds characters that no HTTP header carries")
+            format!("the API key of {provider} ({place}) holds characters that no HTTP header carries")
         }
-        KeyError::Command { program, error } => {
-            format!("the key command of {} ({program:?}) {error}", origin.provider)
-        }
+        KeyError::Command { program, error } => format!("the key command of {provider} ({program:?}) {error}"),
     }
 }

@@ -50,6 +50,8 @@ pub struct Options {
     pub base_url: String,
     /// Its key.
     pub key: KeySource,
+    /// Where the operator puts the key, for what he is told if it is missing or refused: `MISTRAL_API_KEY or …`.
+    pub key_place: String,
     /// How the key is sent.
     pub key_header: KeyHeader,
     /// More headers of every request, by name. The values are treated as secrets.

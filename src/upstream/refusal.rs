@@ -44,7 +44,7 @@ pub(super) struct Refused<'a> {
 
 impl Refused<'_> {
     /// What it means.
-    pub(super) async fn read(self, origin: &Origin, headers_sent: &HeaderMap) -> Fault {
+    pub(super) async fn read(self, origin: &Origin, key_place: &str, headers_sent: &HeaderMap) -> Fault {
         let Refused { mut response, model, deadline, sent } = self;
         let body = read_body(&mut response, deadline).await;
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
@@ -59,11 +59,20 @@ impl Refused<'_> {
         if failure.retry_after_ms.is_some() {
             failure = failure.retry_after_ms(retry_after_ms.unwrap_or(DEFAULT_RETRY_MS));
         }
-        if failure.reason == Reason::InvalidApiKey && sent.is_own {
-            failure.message = format!("{} refused the API key in x-provider-api-key", origin.provider);
+        if failure.reason == Reason::InvalidApiKey {
+            failure.message = key_refused(sent, key_place, origin);
         }
         let failure = without_secrets(failure, sent, headers_sent);
         Fault { retry_after_ms, quota: Quota::read(headers), ..Fault::new(class, failure) }
+    }
+}
+
+fn key_refused(sent: &Sent, place: &str, origin: &Origin) -> String {
+    let provider = &origin.provider;
+    match &sent.key {
+        Some(_) if sent.is_own => format!("{provider} refused the API key in x-provider-api-key"),
+        Some(_) => format!("{provider} refused the API key; put a valid one into {place}"),
+        None => format!("{provider} wants an API key, and none is sent to it; put one into {place}"),
     }
 }
 

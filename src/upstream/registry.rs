@@ -198,6 +198,7 @@ mod tests {
             name: name.to_owned(),
             base_url: "http://127.0.0.1:1".to_owned(),
             key: KeySource::NotNeeded,
+            key_place: String::new(),
             key_header: KeyHeader::Bearer,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(1),
