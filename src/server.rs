@@ -11,7 +11,7 @@ use crate::{
     grpc::{self, health::Health},
     offline::Offline,
     store::{self, Store},
-    upstream::{KeySource, Provider, Secret},
+    upstream::{KeyHeader, KeySource, Provider, Secret},
 };
 
 /// Why the server could not run, or had to stop.
@@ -200,9 +200,13 @@ fn provider(config: &Config, offline: Option<&Offline>) -> Result<Provider, Erro
         name: name.to_owned(),
         base_url,
         key,
+        key_place: "MISTRAL_API_KEY or provider.key_file".to_owned(),
+        key_header: KeyHeader::Bearer,
+        headers: Vec::new(),
         connect_timeout: provider.connect_timeout,
         first_byte_timeout: provider.first_byte_timeout,
         idle_timeout: provider.idle_timeout,
+        whole_answer_timeout: Duration::from_secs(300),
         max_output_bytes: 2 << 20,
     })
     .map_err(|error| Error::Provider(error.to_string()))

@@ -45,7 +45,7 @@ async fn refusal(reply: Reply) -> Failure {
     let provider = provider(&server.base_url());
     let transcript = provider.encode(&history([user(SECRET)]));
     let settings = settings();
-    provider.complete(request(&settings, &transcript)).await.expect_err("a refusal")
+    provider.complete(request(&settings, &transcript)).await.expect_err("a refusal").failure
 }
 
 async fn assert_rows(rows: Vec<Row>) {

@@ -246,7 +246,8 @@ async fn the_stand_in_takes_every_history_too() {
         let transcript = provider.encode(&entries);
         let request = Request { continue_last, ..request(&settings, &transcript) };
         let body = String::from_utf8(provider.body(request)).expect("JSON is text");
-        let completion = provider.complete(request).await.unwrap_or_else(|failure| panic!("{failure} for {body}"));
+        let completion =
+            provider.complete(request).await.unwrap_or_else(|fault| panic!("{} for {body}", fault.failure));
         let (pieces, failure) = read(completion).await;
         assert_eq!(failure, None, "{body}");
         assert!(!pieces.is_empty());

@@ -31,10 +31,10 @@ async fn failure(provider: &Provider, deadline: Option<Instant>) -> (Vec<Piece>,
     let settings = settings();
     let transcript = provider.encode(&history([user("Hello")]));
     match provider.complete(Request { deadline, ..request(&settings, &transcript) }).await {
-        Err(failure) => (Vec::new(), failure),
+        Err(fault) => (Vec::new(), fault.failure),
         Ok(completion) => {
-            let (pieces, failure) = read(completion).await;
-            (pieces, failure.expect("this answer fails"))
+            let (pieces, fault) = read(completion).await;
+            (pieces, fault.expect("this answer fails").failure)
         }
     }
 }

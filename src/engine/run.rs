@@ -86,12 +86,13 @@ impl Run {
             transcript: &question.history.transcript,
             stream: question.stream,
             continue_last: question.history.ending == Ending::Unfinished,
+            key: None,
             // The turn itself watches its deadline, for all that it does.
             deadline: None,
         };
-        let mut completion = self.shared.provider.complete(request).await?;
+        let mut completion = self.shared.provider.complete(request).await.map_err(|fault| fault.failure)?;
         while let Some(piece) = completion.next().await {
-            if let Some(event) = assembler.take(piece?)? {
+            if let Some(event) = assembler.take(piece.map_err(|fault| fault.failure)?)? {
                 let now = ids::now();
                 outputs.apply(&event, now);
                 self.place.live.log.push(now, [event]);

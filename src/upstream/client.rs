@@ -3,52 +3,50 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
-use jiff::Timestamp;
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Completion, Entry, Failure, Options, Request, Transcript,
+    Completion, Entry, Failure, Fault, FaultClass, Options, Request, Secret, Transcript,
     completion::Limits,
-    key::{KeyError, Keys},
+    endpoint::Endpoint,
+    key::{KeyError, KeyHeader, Keys},
     mistral,
     origin::Origin,
+    refusal::{Refused, Sent},
 };
 use crate::domain::Reason;
 
-/// Mistral's SDK gives a whole answer so long.
-const WHOLE_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Gateways close idle connections after 60 s and more; sending into a closing one fails, so ours are given up before.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// One idle connection for each of as many turns at once. More are closed after use.
 const POOL_MAX_IDLE: usize = 1024;
-/// Of a refusal's body; the explanation is short.
-const REFUSAL_BYTES: usize = 64 * 1024;
-/// For a refusal's body: its status says the most.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// A provider of chat completions. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    origin: Origin,
-    endpoint: Url,
+pub(super) struct Inner {
+    pub(super) origin: Origin,
+    pub(super) endpoint: Endpoint,
     keys: Keys,
+    key_place: String,
+    /// Sent with every request. The client holds them too; here they are for hiding them where the provider quotes them.
+    headers: HeaderMap,
     client: Client,
-    first_byte_timeout: Duration,
-    limits: Limits,
+    pub(super) first_byte_timeout: Duration,
+    whole_answer_timeout: Duration,
+    pub(super) limits: Limits,
 }
 
 /// An option that can't work, in a sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionsError(String);
+pub struct OptionsError(pub(super) String);
 
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,24 +59,38 @@ impl Error for OptionsError {}
 impl Provider {
     /// A provider; nothing is sent yet. A key that is there but unusable is an error here, a missing one only when it is needed.
     pub fn new(options: Options) -> Result<Provider, OptionsError> {
-        let Options { name, base_url, key, connect_timeout, first_byte_timeout, idle_timeout, max_output_bytes } =
-            options;
-        let endpoint = endpoint(&base_url)?;
-        let client = client(&endpoint, connect_timeout)?;
-        let host = match (endpoint.host_str(), endpoint.port()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (host, _) => host.unwrap_or_default().to_owned(),
-        };
-        let origin = Origin { provider: name.into(), host: host.into(), http_status: None, correlation_id: None };
-        let keys = Keys::new(key);
-        match keys.authorization() {
-            Err(error @ (KeyError::Malformed | KeyError::Unreadable(..))) => {
-                return Err(OptionsError(key_text(&error, &origin)));
-            }
-            Ok(_) | Err(KeyError::Missing) => {}
-        }
+        let Options {
+            name,
+            base_url,
+            key,
+            key_place,
+            key_header,
+            headers,
+            connect_timeout,
+            first_byte_timeout,
+            idle_timeout,
+            whole_answer_timeout,
+            max_output_bytes,
+        } = options;
+        let endpoint = Endpoint::parse(&base_url)?;
+        let headers = extra_headers(&headers, key_header)?;
+        let client = client(&endpoint.chat, connect_timeout, &headers)?;
+        let origin =
+            Origin { provider: name.into(), host: endpoint.host().into(), http_status: None, correlation_id: None };
+        let keys = Keys::new(key, key_header).map_err(|error| OptionsError(key_text(&error, &key_place, &origin)))?;
         let limits = Limits { idle_timeout, max_output_bytes };
-        Ok(Provider { inner: Arc::new(Inner { origin, endpoint, keys, client, first_byte_timeout, limits }) })
+        let inner = Inner {
+            origin,
+            endpoint,
+            keys,
+            key_place,
+            headers,
+            client,
+            first_byte_timeout,
+            whole_answer_timeout,
+            limits,
+        };
+        Ok(Provider { inner: Arc::new(inner) })
     }
 
     /// Its name.
@@ -86,9 +98,10 @@ impl Provider {
         &self.inner.origin.provider
     }
 
-    /// Whether a key is there at this moment.
+    /// Whether it can be asked without a key of the caller's: a key is there at this moment, or none is needed, or a command may
+    /// give one (it is not run for this).
     pub fn has_key(&self) -> bool {
-        self.inner.keys.authorization().is_ok()
+        self.inner.keys.is_there()
     }
 
     /// A history in the provider's form.
@@ -109,73 +122,131 @@ impl Provider {
     /// Calls the model. Answers when the head of the provider's answer is there and says success; dropping the future or the
     /// [`Completion`] closes the connection at once.
     ///
-    /// Fails with API_KEY_MISSING, or TIMEOUT if the deadline has passed, before anything is sent; SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx;
-    /// TIMEOUT after the deadline or the first-byte timeout; UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API;
-    /// otherwise with what the refusal means. Nothing is retried.
-    pub async fn complete(&self, request: Request<'_>) -> Result<Completion, Failure> {
+    /// Fails before anything is sent with API_KEY_MISSING, INVALID_REQUEST if the caller's key can't be one, or TIMEOUT if the
+    /// deadline has passed; SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT after the deadline or
+    /// the first-byte timeout; UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API; otherwise with what the refusal
+    /// means. Nothing is retried.
+    pub async fn complete(&self, request: Request<'_>) -> Result<Completion, Fault> {
         let inner = &*self.inner;
-        let authorization = inner.keys.authorization().map_err(|error| key_failure(&error, &inner.origin))?;
-        if request.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(inner.origin.failure(Reason::Timeout, "the deadline passed before the model was asked"));
+        let deadline = request.deadline;
+        let sent = inner.key(request.key, deadline).await?;
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(inner.too_late());
         }
         let mistral::Encoded { body, continued } = self.prepare(&request);
         let accept = if request.stream { "text/event-stream" } else { "application/json" };
         let sending = inner
-            .client
-            .post(inner.endpoint.clone())
-            .header(AUTHORIZATION, authorization.clone())
+            .request(Method::POST, &inner.endpoint.chat, &sent)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, accept)
             .body(body)
             .send();
 
-        let patience = if request.stream { inner.first_byte_timeout } else { WHOLE_ANSWER_TIMEOUT };
-        let until = inner.limits.until(patience, request.deadline);
+        let patience = if request.stream { inner.first_byte_timeout } else { inner.whole_answer_timeout };
+        let until = inner.limits.until(patience, deadline);
         let response = match timeout_at(until.at, sending).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(send_failure(&error, &inner.origin)),
-            Err(_) => return Err(until.failure(&inner.origin, "sent no answer")),
+            Ok(Err(error)) => return Err(send_fault(&error, &inner.origin)),
+            Err(_) => return Err(until.fault(&inner.origin, "sent no answer")),
         };
-        let origin = Origin {
-            http_status: Some(response.status().as_u16()),
-            correlation_id: correlation_id(response.headers()),
-            ..inner.origin.clone()
-        };
+        let origin = inner.origin.answered(&response);
         if response.status() != 200 {
-            let refused = refusal(response, request, &origin).await;
-            return Err(without_key(refused, &authorization));
+            let model = &request.settings.model;
+            return Err(inner.refused(Refused { response, model, deadline, sent: &sent }, &origin).await);
         }
         let answer = mistral::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
         Completion::new(response, answer, origin, inner.limits, &request)
     }
 
     fn prepare(&self, request: &Request<'_>) -> mistral::Encoded {
-        let Request { settings, transcript, stream, continue_last, deadline: _ } = *request;
+        let Request { settings, transcript, stream, continue_last, key: _, deadline: _ } = *request;
         mistral::encode(settings, &transcript.messages, stream, continue_last, self.name())
     }
 }
 
-fn endpoint(base_url: &str) -> Result<Url, OptionsError> {
-    // The URL itself is not repeated: it may hold a password.
-    let wrong = |what: &str| OptionsError(format!("the provider's base URL {what}"));
-    let mut url = Url::parse(base_url).map_err(|error| wrong(&format!("can't be read: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("must begin with https:// or http://"));
+impl Inner {
+    /// The key to send: the caller's own, else the configured one.
+    async fn key(&self, own: Option<&Secret>, deadline: Option<Instant>) -> Result<Sent, Fault> {
+        if let Some(own) = own {
+            let header = self.keys.header().value(own.expose());
+            let header = header.map_err(|_| Fault::new(FaultClass::Permanent, malformed_own_key()))?;
+            return Ok(Sent { key: Some(header), is_own: true });
+        }
+        self.configured_key(deadline).await.map(|key| Sent { key, is_own: false })
     }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("must not hold a user name, password, query or fragment; the key has its own option"));
+
+    /// `None`: none is needed.
+    pub(super) async fn configured_key(&self, deadline: Option<Instant>) -> Result<Option<HeaderValue>, Fault> {
+        let value = self.keys.value();
+        let value = match deadline {
+            // A command may have to be run for it.
+            Some(deadline) => timeout_at(deadline, value).await.map_err(|_| self.too_late())?,
+            None => value.await,
+        };
+        value.map_err(|error| {
+            Fault::new(
+                FaultClass::Permanent,
+                self.origin.failure(Reason::ApiKeyMissing, key_text(&error, &self.key_place, &self.origin)),
+            )
+        })
     }
-    let path = url.path().trim_end_matches('/');
-    let path = format!("{}/v1/chat/completions", path.strip_suffix("/v1").unwrap_or(path));
-    url.set_path(&path);
-    Ok(url)
+
+    /// A request with its key.
+    pub(super) fn request(&self, method: Method, url: &Url, sent: &Sent) -> RequestBuilder {
+        let request = self.client.request(method, url.clone());
+        match &sent.key {
+            Some(key) => request.header(self.keys.header().name(), key.clone()),
+            None => request,
+        }
+    }
+
+    /// What a refusal means. A key that a command gave is asked for again after a 401.
+    pub(super) async fn refused(&self, refused: Refused<'_>, origin: &Origin) -> Fault {
+        if let Some(key) = refused.sent.key.as_ref().filter(|_| refused.response.status() == 401) {
+            self.keys.refused(key).await;
+        }
+        refused.read(origin, &self.key_place, &self.headers).await
+    }
+
+    pub(super) fn key_is_not_needed(&self) -> bool {
+        self.keys.is_not_needed()
+    }
+
+    fn too_late(&self) -> Fault {
+        let text = "the deadline passed before the model was asked";
+        Fault::new(FaultClass::Permanent, self.origin.failure(Reason::Timeout, text))
+    }
 }
 
-fn client(endpoint: &Url, connect_timeout: Duration) -> Result<Client, OptionsError> {
+/// The operator's own headers. Their values may be secrets, so only the names are told.
+fn extra_headers(headers: &[(String, Secret)], key_header: KeyHeader) -> Result<HeaderMap, OptionsError> {
+    let reserved = [key_header.name(), ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING];
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let wrong = |what: &str| OptionsError(format!("the extra header {:?} {what}", shortened(name)));
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong("is no name of an HTTP header"))?;
+        if reserved.contains(&name) {
+            return Err(wrong("is set by the service"));
+        }
+        let mut value =
+            HeaderValue::try_from(value.expose()).map_err(|_| wrong("has a value that no header carries"))?;
+        value.set_sensitive(true);
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+/// What is no header's name may be a whole line with its value.
+fn shortened(name: &str) -> &str {
+    name.split([':', ' ', '=']).next().unwrap_or_default()
+}
+
+fn client(endpoint: &Url, connect_timeout: Duration, headers: &HeaderMap) -> Result<Client, OptionsError> {
     // rustls asks the process for its cryptography. An error says that it has one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .user_agent(concat!("causerie/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers.clone())
         // Over HTTP/2, h2 closes a connection whose reader lags behind many small DATA frames, which is what a stream of tokens
         // is (RUSTSEC-2026-0258), and takes all its streams with it. Over HTTP/1.1 a turn's connection is its own.
         .http1_only()
@@ -195,49 +266,8 @@ fn client(endpoint: &Url, connect_timeout: Duration) -> Result<Client, OptionsEr
     builder.build().map_err(|error| OptionsError(format!("the HTTP client can't start: {}", cause(&error))))
 }
 
-/// A provider may quote the request in its explanation, and the key with it. What explains the caller's mistake is passed on;
-/// the key never.
-fn without_key(mut failure: Failure, authorization: &HeaderValue) -> Failure {
-    let key = authorization.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
-    // A stand-in's or a local server's key may be a short word, which says nothing and may stand in any text.
-    if let Some(key) = key.filter(|key| key.len() >= 8) {
-        let texts = failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut failure.message]);
-        for text in texts.filter(|text| text.contains(key)) {
-            *text = text.replace(key, "[key]");
-        }
-    }
-    failure
-}
-
-async fn refusal(mut response: Response, request: Request<'_>, origin: &Origin) -> Failure {
-    let mut body = Vec::new();
-    let reading = async {
-        while let Ok(Some(bytes)) = response.chunk().await
-            && body.len() < REFUSAL_BYTES
-        {
-            body.extend_from_slice(&bytes);
-        }
-    };
-    let end = Instant::now() + REFUSAL_TIMEOUT;
-    // What has come by then is read as far as it goes.
-    let _ = timeout_at(request.deadline.map_or(end, |deadline| deadline.min(end)), reading).await;
-    let refusal = mistral::Refusal {
-        status: response.status().as_u16(),
-        headers: response.headers(),
-        body: &body,
-        model: &request.settings.model,
-        now: Timestamp::now(),
-    };
-    mistral::refused(&refusal, origin)
-}
-
-fn correlation_id(headers: &HeaderMap) -> Option<String> {
-    let names = ["mistral-correlation-id", "x-kong-request-id", "x-request-id"];
-    let id = names.into_iter().find_map(|name| headers.get(name))?.to_str().ok()?;
-    (!id.is_empty() && id.len() <= 128).then(|| id.to_owned())
-}
-
-fn send_failure(error: &reqwest::Error, origin: &Origin) -> Failure {
+/// There is no head of an answer: whatever it was may be over soon.
+pub(super) fn send_fault(error: &reqwest::Error, origin: &Origin) -> Fault {
     let Origin { provider, host, .. } = origin;
     let failure = if error.is_connect() {
         // Also after `connect_timeout`: the provider was not reached and nothing was spent, which TIMEOUT does not say.
@@ -246,7 +276,7 @@ fn send_failure(error: &reqwest::Error, origin: &Origin) -> Failure {
     } else {
         origin.protocol(format!("the connection to {host} broke before there was one: {}", cause(error)))
     };
-    failure.with("host", &**host)
+    Fault::new(FaultClass::Transient, failure.with("host", &**host))
 }
 
 /// The innermost error: what the operating system, TLS or HTTP has to say. reqwest's own text repeats the URL.
@@ -258,22 +288,20 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
     innermost.to_string()
 }
 
-fn key_failure(error: &KeyError, origin: &Origin) -> Failure {
-    origin.failure(Reason::ApiKeyMissing, key_text(error, origin))
+fn malformed_own_key() -> Failure {
+    Failure::invalid_field("x-provider-api-key", "must hold an API key: visible characters that an HTTP header carries")
 }
 
-fn key_text(error: &KeyError, origin: &Origin) -> String {
-    let variable = origin.key_variable();
+fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
+    let provider = &origin.provider;
     match error {
-        KeyError::Missing => format!(
-            "no API key for {}: set {variable} or provider.key_file, or start the service with --offline",
-            origin.provider
-        ),
+        KeyError::Missing => format!("no API key for {provider}: set {place}, or start the service with --offline"),
         KeyError::Unreadable(path, kind) => {
-            format!("the API key file {} (provider.key_file) can't be read: {kind}", path.display())
+            format!("the API key file {} of {provider} can't be read: {kind}", path.display())
         }
         KeyError::Malformed => {
-            format!("the API key in {variable} or provider.key_file holds characters that no HTTP header carries")
+            format!("the API key of {provider} ({place}) holds characters that no HTTP header carries")
         }
+        KeyError::Command { program, error } => format!("the key command of {provider} ({program:?}) {error}"),
     }
 }

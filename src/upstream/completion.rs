@@ -7,7 +7,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Piece, Request,
+    Failure, Fault, FaultClass, Piece, Quota, Request,
     client::cause,
     mistral::Answer,
     origin::Origin,
@@ -55,13 +55,13 @@ impl Limits {
 
 impl Until {
     /// The wait was in vain. `what`: what the provider did.
-    pub(super) fn failure(&self, origin: &Origin, what: &str) -> Failure {
-        let text = if self.by_caller {
-            format!("the deadline passed before {} had answered", origin.provider)
+    pub(super) fn fault(&self, origin: &Origin, what: &str) -> Fault {
+        let (class, text) = if self.by_caller {
+            (FaultClass::Permanent, format!("the deadline passed before {} had answered", origin.provider))
         } else {
-            format!("{} {what} for {} ms", origin.provider, self.patience.as_millis())
+            (FaultClass::Transient, format!("{} {what} for {} ms", origin.provider, self.patience.as_millis()))
         };
-        origin.failure(Reason::Timeout, text)
+        Fault::new(class, origin.failure(Reason::Timeout, text))
     }
 }
 
@@ -72,7 +72,8 @@ pub struct Completion {
     body: Body,
     answer: Answer,
     /// What ended it, to be told after the pieces before it.
-    failure: Option<Failure>,
+    fault: Option<Fault>,
+    quota: Quota,
     origin: Origin,
     limits: Limits,
     deadline: Option<Instant>,
@@ -92,14 +93,17 @@ impl Completion {
         origin: Origin,
         limits: Limits,
         request: &Request<'_>,
-    ) -> Result<Completion, Failure> {
-        let body = body_kind(&response, request.stream).map_err(|what| origin.protocol(what))?;
+    ) -> Result<Completion, Fault> {
+        let quota = Quota::read(response.headers());
+        let body =
+            body_kind(&response, request.stream).map_err(|what| within_answer(broken(origin.protocol(what)), quota))?;
         let deadline = request.deadline;
         Ok(Completion {
             response: Some(response),
             body,
             answer,
-            failure: None,
+            fault: None,
+            quota,
             origin,
             limits,
             deadline,
@@ -107,28 +111,33 @@ impl Completion {
         })
     }
 
+    /// What the head of the answer says of the provider's rate limits.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
     /// The next piece; `None` after the last one. After an error nothing more comes. Cancel safe.
     ///
     /// Fails with TIMEOUT after the deadline or too long a silence, and with UPSTREAM_PROTOCOL_ERROR if the answer is cut off, too
     /// long, or not what the API promises. Once the model has finished ([`Piece::Finish`]) nothing fails any more.
-    pub async fn next(&mut self) -> Option<Result<Piece, Failure>> {
+    pub async fn next(&mut self) -> Option<Result<Piece, Fault>> {
         loop {
             if let Some(piece) = self.answer.pop() {
                 return Some(Ok(piece));
             }
-            if let Some(failure) = self.failure.take() {
-                return Some(Err(failure));
+            if let Some(fault) = self.fault.take() {
+                return Some(Err(within_answer(fault, self.quota)));
             }
             self.response.as_ref()?;
-            if let Err(failure) = self.read().await {
+            if let Err(fault) = self.read().await {
                 self.response = None;
-                self.failure = Some(failure).filter(|_| !self.answer.is_finished());
+                self.fault = Some(fault).filter(|_| !self.answer.is_finished());
             }
         }
     }
 
     /// Reads what the network has next.
-    async fn read(&mut self) -> Result<(), Failure> {
+    async fn read(&mut self) -> Result<(), Fault> {
         let Some(response) = &mut self.response else { return Ok(()) };
         let was_done = self.answer.is_done();
         let patience = match (was_done, self.answer.is_finished()) {
@@ -141,17 +150,17 @@ impl Completion {
             (false, false) => self.limits.idle_timeout,
         };
         let until = self.limits.until(patience, self.deadline);
-        let failure = match timeout_at(until.at, response.chunk()).await {
-            Ok(Ok(Some(bytes))) if !was_done => return self.take(&bytes),
+        let fault = match timeout_at(until.at, response.chunk()).await {
+            Ok(Ok(Some(bytes))) if !was_done => return self.take(&bytes).map_err(broken),
             // The end; after the end mark anything else is as good, and is not waited out.
             Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(self.origin.protocol(format!("it was cut off: {}", cause(&error)))),
-            Err(_) => Some(until.failure(&self.origin, "was silent within its answer")),
+            Ok(Err(error)) => Some(broken(self.origin.protocol(format!("it was cut off: {}", cause(&error))))),
+            Err(_) => Some(until.fault(&self.origin, "was silent within its answer")),
         };
         self.response = None;
-        match failure {
-            Some(failure) if !self.answer.is_finished() && !self.answer.is_done() => Err(failure),
-            Some(_) | None => self.finish(),
+        match fault {
+            Some(fault) if !self.answer.is_finished() && !self.answer.is_done() => Err(fault),
+            Some(_) | None => self.finish().map_err(broken),
         }
     }
 
@@ -160,10 +169,12 @@ impl Completion {
         match &mut self.body {
             Body::Events(decoder) => {
                 let answer = &mut self.answer;
-                let taken = decoder.push(bytes, max_bytes, |data| answer.take_event(data).map_err(Fault::Answer));
-                taken.map_err(|fault| match fault {
-                    Fault::Answer(failure) => failure,
-                    Fault::TooLong => self.origin.protocol(format!("an event of it is longer than {max_bytes} bytes")),
+                let taken = decoder.push(bytes, max_bytes, |data| answer.take_event(data).map_err(NotTaken::Answer));
+                taken.map_err(|why| match why {
+                    NotTaken::Answer(failure) => failure,
+                    NotTaken::TooLong => {
+                        self.origin.protocol(format!("an event of it is longer than {max_bytes} bytes"))
+                    }
                 })
             }
             Body::Whole(json) if json.len() + bytes.len() > max_bytes => {
@@ -196,15 +207,25 @@ impl fmt::Debug for Completion {
 }
 
 /// Why bytes could not be taken.
-enum Fault {
+enum NotTaken {
     TooLong,
     Answer(Failure),
 }
 
-impl From<TooLong> for Fault {
-    fn from(TooLong: TooLong) -> Fault {
-        Fault::TooLong
+impl From<TooLong> for NotTaken {
+    fn from(TooLong: TooLong) -> NotTaken {
+        NotTaken::TooLong
     }
+}
+
+/// Another answer to the same request may be whole.
+fn broken(failure: Failure) -> Fault {
+    Fault::new(FaultClass::Transient, failure)
+}
+
+/// After the head of a successful answer.
+fn within_answer(fault: Fault, quota: Quota) -> Fault {
+    Fault { answered: true, quota, ..fault }
 }
 
 /// What the body is, by its content type. Gateways that can't stream answer with the whole, which is as good.

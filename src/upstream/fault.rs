@@ -1,9 +1,10 @@
 //! A call of a provider that did not end well: what the caller is told, and what may be done about it.
 
-use crate::domain::Failure;
+use super::Quota;
+use crate::domain::{Failure, Reason};
 
 /// A call that did not end well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What the caller is told if nothing can be done. `retry_after_ms` is set where the provider said how long to wait, or has
     /// a default.
@@ -14,6 +15,8 @@ pub struct Fault {
     pub answered: bool,
     /// How long to wait before the next try, as the provider itself said (`Retry-After`, rate-limit reset headers).
     pub retry_after_ms: Option<u64>,
+    /// What the head of the answer says of the rate limits, if there was one.
+    pub quota: Quota,
 }
 
 /// What may be done about a fault.
@@ -27,4 +30,43 @@ pub enum FaultClass {
     RateLimited,
     /// The history does not fit; a shorter one, or a larger window, may.
     TooLong,
+}
+
+impl Fault {
+    /// A fault without an answer.
+    pub(super) fn new(class: FaultClass, failure: Failure) -> Fault {
+        Fault { failure, class, answered: false, retry_after_ms: None, quota: Quota::default() }
+    }
+}
+
+impl FaultClass {
+    /// What may be done about a refusal with this status, which is not 200.
+    pub(super) fn of(status: u16, reason: Reason) -> FaultClass {
+        match (reason, status) {
+            (Reason::ContextLengthExceeded, _) => FaultClass::TooLong,
+            (_, 429) => FaultClass::RateLimited,
+            (_, 408 | 500 | 502 | 503 | 504) => FaultClass::Transient,
+            // 501, 505 … say that the server can't do it at all; 404 and redirects that this is not its address.
+            (_, _) => FaultClass::Permanent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_decides_unless_the_history_is_too_long() {
+        for status in [408, 500, 502, 503, 504] {
+            assert_eq!(FaultClass::of(status, Reason::ServiceUnavailable), FaultClass::Transient, "{status}");
+        }
+        for status in [201, 302, 400, 401, 402, 403, 404, 405, 409, 422, 501, 505, 529] {
+            assert_eq!(FaultClass::of(status, Reason::ServiceUnavailable), FaultClass::Permanent, "{status}");
+        }
+        assert_eq!(FaultClass::of(429, Reason::RateLimitExceeded), FaultClass::RateLimited);
+        for status in [400, 413, 422, 500] {
+            assert_eq!(FaultClass::of(status, Reason::ContextLengthExceeded), FaultClass::TooLong, "{status}");
+        }
+    }
 }

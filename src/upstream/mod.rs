@@ -5,18 +5,24 @@
 //! [`Transcript`] and the answer's decoder enums over both.
 //!
 //! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
-//! Nothing here retries: a [`Failure`] says whether and when that is worth while.
+//! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
+mod card;
 mod catalogue;
 mod client;
 mod completion;
+mod endpoint;
 pub mod estimate;
 mod fault;
 mod key;
+mod key_command;
 mod mistral;
+mod models;
 mod origin;
 mod pages;
 mod quota;
+mod refusal;
+mod registry;
 mod retry_after;
 mod sse;
 
@@ -25,12 +31,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub use self::{
+    card::ModelCard,
     catalogue::{Card, Catalogue, Override, Price},
     client::{OptionsError, Provider},
     completion::Completion,
     fault::{Fault, FaultClass},
-    key::{KeySource, Secret},
+    key::{KeyHeader, KeySource, Secret},
+    models::{Check, KeyState},
     quota::Quota,
+    registry::Providers,
 };
 use crate::domain::{Chunk, Entry, Failure, FinishReason, Settings, Usage, entry::Thinking};
 
@@ -39,15 +48,23 @@ use crate::domain::{Chunk, Entry, Failure, FinishReason, Settings, Usage, entry:
 pub struct Options {
     /// Its name in failures and in the thinking that it signs, such as "mistral".
     pub name: String,
-    /// Such as `https://api.mistral.ai`, with or without `/v1`. http or https, without user name and query.
+    /// Such as `https://api.mistral.ai`, with or without `/v1`, or with another path that ends in a version. A path that ends in
+    /// `/chat/completions` is taken as it is and may have a query. http or https, without user name.
     pub base_url: String,
     /// Its key.
     pub key: KeySource,
+    /// Where the operator puts the key, for what he is told if it is missing or refused: `MISTRAL_API_KEY or …`.
+    pub key_place: String,
+    /// How the key is sent.
+    pub key_header: KeyHeader,
+    /// More headers of every request, by name. The values are treated as secrets.
+    pub headers: Vec<(String, Secret)>,
     /// For the TCP and TLS handshakes of a new connection; after it SERVICE_UNAVAILABLE, nothing was spent.
     pub connect_timeout: Duration,
-    /// From the call to the head of a streamed answer; after it TIMEOUT. An answer that is not streamed is written before its
-    /// head is sent and gets 300 s, as Mistral's SDK gives it.
+    /// From the call to the head of a streamed answer; after it TIMEOUT.
     pub first_byte_timeout: Duration,
+    /// The same for an answer that is not streamed: it is written before its head is sent. Mistral's SDK gives it 300 s.
+    pub whole_answer_timeout: Duration,
     /// For each silence within an answer; after it TIMEOUT.
     pub idle_timeout: Duration,
     /// For the text, thinking and arguments of an answer together; beyond it UPSTREAM_PROTOCOL_ERROR.
@@ -90,6 +107,8 @@ pub struct Request<'a> {
     /// The history ends in an assistant message that the model continues. The answer holds only what it adds. Without effect
     /// where there is nothing to continue.
     pub continue_last: bool,
+    /// The caller's own key, in place of the configured one.
+    pub key: Option<&'a Secret>,
     /// Bounds the whole call, answer included; after it TIMEOUT.
     pub deadline: Option<Instant>,
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use reqwest::Response;
+
 use crate::domain::{Failure, Reason};
 
 /// How long to wait where a failure is worth a retry and the provider doesn't say for how long.
@@ -21,6 +23,14 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// The same with what the head of an answer says.
+    pub(super) fn answered(&self, response: &Response) -> Origin {
+        let names = ["mistral-correlation-id", "x-kong-request-id", "x-request-id", "apim-request-id"];
+        let id = names.into_iter().find_map(|name| response.headers().get(name)).and_then(|id| id.to_str().ok());
+        let correlation_id = id.filter(|id| !id.is_empty() && id.len() <= 128).map(str::to_owned);
+        Origin { http_status: Some(response.status().as_u16()), correlation_id, ..self.clone() }
+    }
+
     /// A failure with its metadata. Reasons that are worth a retry say when: after [`DEFAULT_RETRY_MS`], unless changed.
     pub(super) fn failure(&self, reason: Reason, message: impl Into<String>) -> Failure {
         let mut failure = Failure::new(reason, message).with("provider", &*self.provider);

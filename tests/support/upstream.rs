@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use causerie::{
-    domain::{Failure, Settings},
-    upstream::{Completion, KeySource, Options, Piece, Provider, Request, Secret, Transcript},
+    domain::Settings,
+    upstream::{Completion, Fault, KeyHeader, KeySource, Options, Piece, Provider, Request, Secret, Transcript},
 };
 
 /// Options that a test changes where it needs to. Nothing in them runs out within a healthy test.
@@ -13,9 +13,13 @@ pub(crate) fn options(base_url: &str) -> Options {
         name: "mistral".to_owned(),
         base_url: base_url.to_owned(),
         key: KeySource::Value(Secret::new("sk-of-the-test")),
+        key_place: "MISTRAL_API_KEY or provider.key_file".to_owned(),
+        key_header: KeyHeader::Bearer,
+        headers: Vec::new(),
         connect_timeout: Duration::from_secs(10),
         first_byte_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
+        whole_answer_timeout: Duration::from_secs(10),
         max_output_bytes: 2 << 20,
     }
 }
@@ -30,18 +34,18 @@ pub(crate) fn settings() -> Settings {
 
 /// A streamed request without a deadline.
 pub(crate) fn request<'a>(settings: &'a Settings, transcript: &'a Transcript) -> Request<'a> {
-    Request { settings, transcript, stream: true, continue_last: false, deadline: None }
+    Request { settings, transcript, stream: true, continue_last: false, key: None, deadline: None }
 }
 
 /// Reads an answer to its end.
-pub(crate) async fn read(mut completion: Completion) -> (Vec<Piece>, Option<Failure>) {
+pub(crate) async fn read(mut completion: Completion) -> (Vec<Piece>, Option<Fault>) {
     let mut pieces = Vec::new();
     while let Some(next) = completion.next().await {
         match next {
             Ok(piece) => pieces.push(piece),
-            Err(failure) => {
+            Err(fault) => {
                 assert!(completion.next().await.is_none(), "nothing comes after an error");
-                return (pieces, Some(failure));
+                return (pieces, Some(fault));
             }
         }
     }

@@ -1,0 +1,173 @@
+//! Which key a provider is sent, and how; and the operator's own headers.
+
+use std::fs;
+
+use causerie::{
+    domain::{Failure, Reason},
+    upstream::{KeyHeader, KeySource, Options, Provider, Request, Secret},
+};
+use serde_json::json;
+
+use crate::support::{
+    history::{history, user},
+    provider::{Captured, Reply, ScriptedProvider},
+    upstream::{options, provider, request, settings},
+};
+
+/// Calls the model once; with the caller's own key, if there is one.
+async fn call(provider: &Provider, own: Option<&str>) -> Result<(), Failure> {
+    let settings = settings();
+    let transcript = provider.encode(&history([user("Hello")]));
+    let own = own.map(Secret::new);
+    let request = Request { key: own.as_ref(), ..request(&settings, &transcript) };
+    provider.complete(request).await.map(drop).map_err(|fault| fault.failure)
+}
+
+/// What keys a request carries: `authorization` and `api-key`.
+fn keys(captured: &Captured) -> (Option<&str>, Option<&str>) {
+    (captured.header("authorization"), captured.header("api-key"))
+}
+
+#[tokio::test]
+async fn each_source_and_header_sends_its_key() {
+    let value = || KeySource::Value(Secret::new("sk-configured"));
+    let command = || KeySource::Command(Secret::new("echo sk-printed"));
+    let (bearer, azure) = (KeyHeader::Bearer, KeyHeader::ApiKey);
+    let rows = [
+        (value(), bearer, None, (Some("Bearer sk-configured"), None)),
+        (value(), azure, None, (None, Some("sk-configured"))),
+        (command(), bearer, None, (Some("Bearer sk-printed"), None)),
+        (KeySource::NotNeeded, bearer, None, (None, None)),
+        (value(), bearer, Some("sk-own"), (Some("Bearer sk-own"), None)),
+        (value(), azure, Some("sk-own"), (None, Some("sk-own"))),
+        (KeySource::None, bearer, Some(" sk-own "), (Some("Bearer sk-own"), None)),
+        (KeySource::NotNeeded, bearer, Some("sk-own"), (Some("Bearer sk-own"), None)),
+        (KeySource::Command(Secret::new("false")), bearer, Some("sk-own"), (Some("Bearer sk-own"), None)),
+    ];
+    let server = ScriptedProvider::start().await;
+    server.on_every(Reply::text("yes"));
+    for (key, key_header, own, expected) in rows {
+        let name = format!("{key:?} {key_header:?} {own:?}");
+        let options = Options { key, key_header, ..options(&server.base_url()) };
+        call(&Provider::new(options).expect("right"), own).await.expect("an answer");
+        assert_eq!(keys(&server.next_request().await), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_the_caller_s_that_can_t_be_one_is_the_caller_s_mistake() {
+    let server = ScriptedProvider::start().await;
+    for own in ["", " ", "sk\nhidden", "sk\u{0}hidden"] {
+        let failure = call(&provider(&server.base_url()), Some(own)).await.expect_err(own);
+        assert_eq!(failure.reason, Reason::InvalidRequest);
+        assert_eq!(failure.violations[0].field, "x-provider-api-key");
+        assert!(!format!("{failure:?}").contains("hidden"), "{failure:?}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_named_by_where_it_came_from() {
+    let server = ScriptedProvider::start().await;
+    server.on_every(Reply::json(401, &json!({"detail": "Unauthorized"})));
+    let provider = provider(&server.base_url());
+    let keyless = Options { key: KeySource::NotNeeded, ..options(&server.base_url()) };
+    let keyless = Provider::new(keyless).expect("right");
+    for (provider, own, told) in [
+        (&provider, None, "refused the API key; put a valid one into MISTRAL_API_KEY or provider.key_file"),
+        (&provider, Some("sk-own-key"), "refused the API key in x-provider-api-key"),
+        (&keyless, None, "wants an API key, and none is sent to it"),
+    ] {
+        let failure = call(provider, own).await.expect_err("refused");
+        assert_eq!(failure.reason, Reason::InvalidApiKey);
+        assert!(failure.message.contains(told), "{}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn what_the_provider_quotes_of_keys_and_headers_is_hidden() {
+    let server = ScriptedProvider::start().await;
+    let quoted = "you sent sk-own-secret and org-secret-value and sk-configured";
+    server.on_every(Reply::json(400, &json!({"message": quoted})));
+    for key_header in [KeyHeader::Bearer, KeyHeader::ApiKey] {
+        let headers = vec![("x-organization".to_owned(), Secret::new("org-secret-value"))];
+        let options = Options { headers, key_header, ..options(&server.base_url()) };
+        let failure = call(&Provider::new(options).expect("right"), Some("sk-own-secret")).await.expect_err("refused");
+        assert!(failure.message.ends_with("you sent [key] and [hidden] and sk-configured"), "{}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_run_again_after_a_refused_key() {
+    let server = ScriptedProvider::start().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let line = format!("cat '{}'", file.path().display());
+    let key = KeySource::Command(Secret::new(line));
+    let provider = Provider::new(Options { key, ..options(&server.base_url()) }).expect("right");
+    let rows = [("sk-1", 200, "sk-1"), ("sk-2", 200, "sk-1"), ("sk-2", 401, "sk-1"), ("sk-2", 200, "sk-2")];
+    for (printed, status, sent) in rows {
+        fs::write(file.path(), printed).expect("written");
+        server.reply(if status == 200 { Reply::text("yes") } else { Reply::json(status, &json!({})) });
+        assert_eq!(call(&provider, None).await.is_ok(), status == 200);
+        assert_eq!(server.next_request().await.header("authorization"), Some(&*format!("Bearer {sent}")));
+    }
+    // A refused key of a caller's own says nothing of the command's.
+    fs::write(file.path(), "sk-3").expect("written");
+    server.reply(Reply::json(401, &json!({})));
+    call(&provider, Some("sk-own")).await.expect_err("refused");
+    server.reply(Reply::text("yes"));
+    call(&provider, None).await.expect("an answer");
+    assert_eq!(server.requests().last().expect("one").header("authorization"), Some("Bearer sk-2"));
+}
+
+#[tokio::test]
+async fn a_command_that_fails_is_a_missing_key() {
+    let server = ScriptedProvider::start().await;
+    for (line, told) in [
+        ("sh -c 'echo sk-hidden; exit 7'", "the key command of mistral (\"sh\") failed (exit status: 7)"),
+        ("true sk-hidden", "printed no key in its first line"),
+        ("/nonexistent/sk", "can't be run: entity not found"),
+    ] {
+        let key = KeySource::Command(Secret::new(line));
+        let provider = Provider::new(Options { key, ..options(&server.base_url()) }).expect("it may work later");
+        assert!(provider.has_key(), "nothing was run yet");
+        let failure = call(&provider, None).await.expect_err(line);
+        assert_eq!(failure.reason, Reason::ApiKeyMissing);
+        assert!(failure.message.contains(told) && !failure.message.contains("hidden"), "{}", failure.message);
+    }
+    assert_eq!(server.connections(), 0);
+    let key = KeySource::Command(Secret::new("sh -c 'hidden"));
+    let error = Provider::new(Options { key, ..options("http://127.0.0.1") }).expect_err("no command").to_string();
+    assert!(error.contains("a quotation in it does not end") && !error.contains("hidden"), "{error}");
+}
+
+#[tokio::test]
+async fn the_operator_s_headers_go_with_every_request() {
+    let server = ScriptedProvider::start().await;
+    server.reply(Reply::text("yes"));
+    server.reply(Reply::json(200, &json!({"data": []})));
+    let headers = [("X-Organization", "org"), ("user-agent", "mine")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
+    let provider = Provider::new(Options { headers, ..options(&server.base_url()) }).expect("right");
+    call(&provider, None).await.expect("an answer");
+    provider.check(tokio::time::Instant::now() + std::time::Duration::from_secs(10)).await;
+    for _ in 0..2 {
+        let captured = server.next_request().await;
+        assert_eq!((captured.header("x-organization"), captured.header("user-agent")), (Some("org"), Some("mine")));
+    }
+}
+
+#[test]
+fn headers_that_can_t_be_sent_are_refused() {
+    for (name, value, told) in [
+        ("x y: hidden", "v", "the extra header \"x\" is no name"),
+        ("", "v", "the extra header \"\" is no name"),
+        ("x-team", "hid\nhidden", "the extra header \"x-team\" has a value"),
+        ("Authorization", "hidden", "the extra header \"Authorization\" is set by the service"),
+        ("content-length", "7", "is set by the service"),
+    ] {
+        let headers = vec![(name.to_owned(), Secret::new(value))];
+        let error = Provider::new(Options { headers, ..options("http://127.0.0.1") }).expect_err(name).to_string();
+        assert!(error.contains(told) && !error.contains("hidden"), "{error}");
+    }
+}
