@@ -23,6 +23,9 @@ file is TOML with the same names:
   path = \"/var/lib/causerie\"
   [providers.mistral]
   key_file = \"/run/secrets/mistral\"
+  [providers.openai]                        # other providers stand in the file only
+  base_url = \"https://api.openai.com/v1\"
+  key_env = \"OPENAI_API_KEY\"
 
 Without a key the service runs all the same: what is stored can be read, and turns are refused with API_KEY_MISSING.
 

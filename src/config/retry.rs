@@ -44,8 +44,11 @@ impl Retry {
                 "How long after the first attempt another one may begin.",
             ),
         };
-        if retry.base_delay > retry.max_delay {
-            from.reject(&Key::from("retry.base_delay"), "must not be longer than retry.max_delay");
+        let base = Key::from("retry.base_delay");
+        if retry.base_delay > retry.max_delay && from.is_named(&base) {
+            from.reject(&base, "must not be longer than retry.max_delay");
+        } else if retry.base_delay > retry.max_delay {
+            from.reject(&Key::from("retry.max_delay"), "must not be shorter than retry.base_delay");
         }
         retry
     }

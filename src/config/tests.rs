@@ -127,6 +127,7 @@ fn a_wrong_value_says_what_is_allowed() {
         ("retry.max_attempts", "21", "from 1 to 20"),
         ("retry.base_delay", "2m", "from 1ms to 1m"),
         ("retry.base_delay", "31s", "must not be longer than retry.max_delay"),
+        ("retry.max_delay", "100ms", "--retry-max-delay must not be shorter than retry.base_delay"),
         ("retry.max_delay", "0s", "from 1ms to 10m"),
         ("retry.max_elapsed", "2h", "from 0s to 1h"),
         ("breaker.failure_rate", "0.04", "a number from 0.05 to 1"),
@@ -219,6 +220,25 @@ fn faults_of_the_file_name_line_and_key() {
     for (text, start) in cases {
         let found = faults(file(text));
         assert!(found.len() == 1 && found[0].starts_with(start), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn no_setting_takes_a_section_or_a_list_for_a_value() {
+    for Row { key, .. } in Config::describe() {
+        let is_list = key == "fallback_models";
+        for (value, part) in [
+            ("{}", "is a value, not a section"),
+            ("[{}]", "is a value, not a section"),
+            ("[[1]]", "must be a list of texts, or of sections, not of both"),
+            ("[\"a\"]", if is_list { "" } else { "must be a text in quotes, a number, true or false, not a list" }),
+        ] {
+            let loaded = Config::load(&file(&format!("{key} = {value}")));
+            let found = loaded.err().map(|error| error.to_string()).unwrap_or_default();
+            let expected =
+                if part.is_empty() { String::new() } else { format!("{key} (causerie.toml, line 1) {part}") };
+            assert!(found == expected || found.contains(&format!("\n  {expected}\n")), "{key} = {value}: {found}");
+        }
     }
 }
 

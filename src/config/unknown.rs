@@ -26,17 +26,28 @@ pub(super) fn in_file(sources: &Sources, known: &Known) -> Vec<Problem> {
 }
 
 /// Other programs may use the prefix (Kubernetes sets CAUSERIE_PORT for a service of that name), so only a name that is almost
-/// one of ours is taken for it.
+/// one of ours is taken for it, or one that would be a setting of a provider that the file does not have.
 pub(super) fn in_environment(sources: &Sources, known: &Known) -> Vec<Problem> {
     let ours: Vec<String> = known.settings.iter().filter_map(Key::variable).collect();
-    let misspelt = sources.variables().filter_map(|name| match nearest(name, ours.iter().map(String::as_str)) {
-        Some((meant, 1..=2)) => {
-            let text = format!("is not known; {meant} is");
-            Some(Problem { origin: Origin::Variable(name.to_owned()), text })
-        }
-        Some(_) | None => None,
+    let wrong = sources.variables().filter_map(|name| {
+        let text = match nearest(name, ours.iter().map(String::as_str)) {
+            Some((_, 0)) | None => return None,
+            Some((meant, 1..=2)) => format!("is not known; {meant} is"),
+            Some(_) if is_of_some_provider(name, &ours) => {
+                "is of a provider that is not configured: write its section, [providers.NAME], into the file".to_owned()
+            }
+            Some(_) => return None,
+        };
+        Some(Problem { origin: Origin::Variable(name.to_owned()), text })
     });
-    misspelt.collect()
+    wrong.collect()
+}
+
+/// Whether a provider of some name would have this variable: the built-in one has one that ends like it.
+fn is_of_some_provider(name: &str, ours: &[String]) -> bool {
+    const PROVIDERS: &str = "CAUSERIE_PROVIDERS_";
+    let built_in = ours.iter().filter_map(|known| known.strip_prefix(PROVIDERS)?.strip_prefix("MISTRAL"));
+    name.strip_prefix(PROVIDERS).is_some_and(|rest| built_in.into_iter().any(|ending| rest.ends_with(ending)))
 }
 
 fn fault(item: &FileValue, sources: &Sources, known: &Known) -> Option<String> {
