@@ -55,7 +55,7 @@ impl Service {
             .env("CAUSERIE_LISTEN", &address)
             .env("CAUSERIE_STORE_PATH", &setup.store)
             .env("CAUSERIE_STORE_SYNC", setup.sync.to_string())
-            .env("CAUSERIE_PROVIDER_BASE_URL", &setup.provider)
+            .env("CAUSERIE_PROVIDERS_MISTRAL_BASE_URL", &setup.provider)
             .env("MISTRAL_API_KEY", "none")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

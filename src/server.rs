@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, task, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     engine::{self, Engine},
     grpc::{self, health::Health},
     offline::Offline,
@@ -190,11 +190,11 @@ async fn open(config: &Config) -> Result<Store, Error> {
 }
 
 fn provider(config: &Config, offline: Option<&Offline>) -> Result<Provider, Error> {
-    let provider = &config.provider;
+    let provider = config.default_provider();
     let (name, base_url, key) = match offline {
         // The stand-in takes any key; a real one must not go there.
         Some(offline) => ("offline", offline.base_url(), KeySource::Value(Secret::new("offline"))),
-        None => ("mistral", provider.base_url.clone(), key_source(config)),
+        None => (provider.name.as_str(), provider.base_url.clone(), key_source(&provider.key)),
     };
     Provider::new(crate::upstream::Options {
         name: name.to_owned(),
@@ -212,11 +212,13 @@ fn provider(config: &Config, offline: Option<&Offline>) -> Result<Provider, Erro
     .map_err(|error| Error::Provider(error.to_string()))
 }
 
-fn key_source(config: &Config) -> KeySource {
-    match (&config.provider.key_source, &config.provider.key) {
-        (Some(crate::config::KeySource::File(path)), _) => KeySource::File(path.clone()),
-        (_, Some(key)) => KeySource::Value(Secret::new(key.expose())),
-        (_, None) => KeySource::None,
+fn key_source(key: &config::KeySource) -> KeySource {
+    match key {
+        config::KeySource::File(path) => KeySource::File(path.clone()),
+        config::KeySource::Variable { name: _, key } => KeySource::Value(Secret::new(key.expose())),
+        config::KeySource::NotNeeded | config::KeySource::Missing { .. } | config::KeySource::Command(_) => {
+            KeySource::None
+        }
     }
 }
 

@@ -31,7 +31,9 @@ const ERROR: &str = "data: {\"object\":\"error\",\"message\":\"it broke\",\"code
 
 #[tokio::test]
 async fn an_answer_that_breaks_before_it_begins_is_a_failed_turn_without_a_version() {
-    let server = TestServer::with(&[("provider.idle_timeout", "1s"), ("provider.first_byte_timeout", "1s")]).await;
+    let server =
+        TestServer::with(&[("providers.mistral.idle_timeout", "1s"), ("providers.mistral.first_byte_timeout", "1s")])
+            .await;
     let mut client = server.client().await;
     let protocol = (Code::Unavailable, "UPSTREAM_PROTOCOL_ERROR");
     let timeout = (Code::DeadlineExceeded, "TIMEOUT");
@@ -85,7 +87,7 @@ async fn a_unary_answer_that_breaks_off_has_its_reason_and_no_version() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_after_it_began_is_kept_as_far_as_it_came() {
-    let mut server = TestServer::with(&[("provider.idle_timeout", "1s")]).await;
+    let mut server = TestServer::with(&[("providers.mistral.idle_timeout", "1s")]).await;
     let rows = [
         ("cut", half("").cut_after(2), "UPSTREAM_PROTOCOL_ERROR"),
         ("the end without a finish", half("data: [DONE]\n\n"), "UPSTREAM_PROTOCOL_ERROR"),

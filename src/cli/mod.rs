@@ -48,7 +48,7 @@ Keep and restore:
   causerie import all.jsonl
 
 Environment:
-  MISTRAL_API_KEY  the provider key
+  MISTRAL_API_KEY  the key of Mistral's API
   CAUSERIE_CONFIG  the configuration file
   CAUSERIE_SERVER  where chat, export and import connect
   CAUSERIE_MODEL   the model of new conversations in chat

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, value_parser};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::config::{Config, KeySource, Log, LogFormat, Row, Sources};
+use crate::config::{Config, KeySource, Log, LogFormat, Provider, Row, Sources};
 
 pub(super) const AFTER_HELP: &str = "\
 Settings come from flags, then CAUSERIE_… variables, then the configuration file; the first that names a value wins. The \
@@ -21,8 +21,11 @@ file is TOML with the same names:
   listen = \"127.0.0.1:50051\"
   [store]
   path = \"/var/lib/causerie\"
-  [provider]
+  [providers.mistral]
   key_file = \"/run/secrets/mistral\"
+  [providers.openai]                        # other providers stand in the file only
+  base_url = \"https://api.openai.com/v1\"
+  key_env = \"OPENAI_API_KEY\"
 
 Without a key the service runs all the same: what is stored can be read, and turns are refused with API_KEY_MISSING.
 
@@ -62,12 +65,12 @@ impl Args for ServeArgs {
 }
 
 fn flag(row: &'static Row) -> Arg {
-    let arg = Arg::new(row.key)
+    let arg = Arg::new(row.key.as_str())
         .long(row.flag.trim_start_matches("--"))
         .value_name(row.value_name)
         .help(short_help(row))
         .long_help(long_help(row))
-        .help_heading(heading(row.key))
+        .help_heading(heading(&row.key))
         .action(ArgAction::Set);
     if row.value_name == "BOOL" {
         // `--offline` is enough, `--store-sync=false` turns one off; a value after a space would be taken for a command.
@@ -89,7 +92,8 @@ fn long_help(row: &Row) -> String {
 fn heading(key: &str) -> &'static str {
     match key.split_once('.').map(|(section, _)| section) {
         Some("store") => "Store",
-        Some("provider") => "Provider",
+        Some("providers") => "Provider",
+        Some("retry" | "breaker") => "When a provider fails",
         Some("turns") => "Turns",
         Some("limits") => "Limits",
         Some("log") => "Log",
@@ -99,7 +103,7 @@ fn heading(key: &str) -> &'static str {
 
 impl FromArgMatches for ServeArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<ServeArgs, clap::Error> {
-        let named = |row: &Row| Some((row.key.to_owned(), matches.get_one::<String>(row.key)?.clone()));
+        let named = |row: &Row| Some((row.key.clone(), matches.get_one::<String>(&row.key)?.clone()));
         Ok(ServeArgs {
             config: matches.get_one::<PathBuf>("config").cloned(),
             flags: Config::describe().iter().filter_map(named).collect(),
@@ -194,23 +198,44 @@ fn provider_lines(config: &Config, offline_models: &[&str]) -> Vec<String> {
             format!("  models     {}", offline_models.join(", ")),
         ];
     }
-    let key = match &config.provider.key_source {
-        Some(KeySource::File(path)) => format!("key from {}", path.display()),
-        Some(KeySource::Variable(name)) => format!("key from {name}"),
-        None => "NO KEY".into(),
-    };
-    let mut lines = vec![format!("  provider   {}  ({key})", config.provider.base_url)];
-    if config.provider.key.is_none() {
-        lines.push(
-            "             Turns are refused until MISTRAL_API_KEY or --provider-key-file is set; or try it with".into(),
-        );
+    let default = config.default_provider();
+    let others = config.providers.iter().filter(|provider| provider.name != default.name && is_configured(provider));
+    let mut lines = vec![format!("  provider   {}", provider_line(default))];
+    if let KeySource::Missing { variable } = &default.key
+        && !default.caller_keys
+    {
+        let variable = variable.as_deref().map_or(String::new(), |name| format!("{name} or "));
+        let file = format!("providers.{}.key_file", default.name);
+        let file = if default.name == "mistral" { "--providers-mistral-key-file".to_owned() } else { file };
+        lines.push(format!("             Turns are refused until {variable}{file} is set; or try it with"));
         lines.push("             --offline, which needs neither key nor internet.".into());
     }
+    lines.extend(others.map(|other| format!("             {}/…  {}", other.name, provider_line(other))));
     lines
 }
 
+/// The built-in provider is always there; it is worth a line only if it can be used.
+fn is_configured(provider: &Provider) -> bool {
+    provider.name != "mistral" || !matches!(provider.key, KeySource::Missing { .. })
+}
+
+fn provider_line(provider: &Provider) -> String {
+    let key = match &provider.key {
+        KeySource::NotNeeded => "no key needed".into(),
+        KeySource::Missing { .. } if provider.caller_keys => "callers bring keys".into(),
+        KeySource::Missing { .. } => "NO KEY".into(),
+        KeySource::Variable { name, key: _ } => format!("key from {name}"),
+        KeySource::File(path) => format!("key from {}", path.display()),
+        KeySource::Command(_) => "key from a command".into(),
+    };
+    format!("{}  ({key})", provider.base_url)
+}
+
 fn first_steps(config: &Config, address: SocketAddr, offline_models: &[&str]) -> Vec<String> {
-    let model = if config.offline { offline_models.first().copied().unwrap_or("…") } else { "mistral-small-latest" };
+    let model = match config.offline {
+        true => offline_models.first().copied().unwrap_or("…"),
+        false => some_model(config.default_provider()),
+    };
     let target = reachable(address);
     let server = if target.to_string() == "127.0.0.1:50051" { String::new() } else { format!(" --server {target}") };
     let mut lines = vec!["First conversation:".to_owned(), format!("  causerie chat{server} --model {model}")];
@@ -219,6 +244,14 @@ fn first_steps(config: &Config, address: SocketAddr, offline_models: &[&str]) ->
         lines.push(format!("  grpcurl -plaintext -d '{request}' {target} causerie.v1.ConversationService/Start"));
     }
     lines
+}
+
+fn some_model(provider: &Provider) -> &str {
+    match provider.models.keys().next() {
+        Some(model) => model,
+        None if provider.name == "mistral" => "mistral-small-latest",
+        None => "…",
+    }
 }
 
 /// An address that a client on this machine can connect to.
@@ -232,6 +265,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::Config;
 
@@ -249,7 +284,7 @@ mod tests {
   listening  127.0.0.1:50051  (this machine only)
   store      ./causerie-data
   provider   https://api.mistral.ai  (NO KEY)
-             Turns are refused until MISTRAL_API_KEY or --provider-key-file is set; or try it with
+             Turns are refused until MISTRAL_API_KEY or --providers-mistral-key-file is set; or try it with
              --offline, which needs neither key nor internet.
 
 First conversation:
@@ -265,6 +300,17 @@ First conversation:
     fn the_key_is_named_but_never_shown() {
         let banner = banner_with(&[], &[("MISTRAL_API_KEY", "not-a-real-key")]);
         assert!(banner.contains("(key from MISTRAL_API_KEY)") && !banner.contains("not-a-real-key"), "{banner}");
+    }
+
+    #[test]
+    fn every_provider_that_can_be_asked_has_a_line() {
+        let file = "default_provider = \"a\"\n[providers.a]\nbase_url = \"http://a/v1\"\nkey_header = \"none\"\n\
+                    [providers.b]\nbase_url = \"http://b\"\nkey_env = \"B_KEY\"\n[providers.a.models.m]\n";
+        let config = Config::load(&Sources::default().with_file(Path::new("c.toml"), file)).expect("it is right");
+        let banner = banner(&config, config.listen, &[]);
+        assert!(banner.contains("  provider   http://a/v1  (no key needed)\n"), "{banner}");
+        assert!(banner.contains("             b/…  http://b  (NO KEY)\n"), "{banner}");
+        assert!(banner.contains("--model m\n") && !banner.contains("mistral"), "{banner}");
     }
 
     #[test]

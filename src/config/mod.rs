@@ -4,38 +4,55 @@
 //! command line's help and the README's table follow from it. Flags win over the environment, the environment over the
 //! file, the file over the default. All faults are reported at once, each with where its value came from.
 //!
+//! Sections with names that the operator chooses (providers, their models, budgets) stand in the file. The built-in provider is
+//! read like any other; only its settings have flags and rows.
+//!
 //! This module knows nothing of the rest of the house.
 
+mod api_key;
+mod breaker;
+mod budget;
 mod events;
+mod file;
+mod key;
 mod limits;
 mod log;
+mod model;
 mod problem;
 mod provider;
 mod reader;
+mod retry;
 mod rule;
+mod section;
 mod shutdown;
 mod source;
 mod store;
 mod turns;
+mod unknown;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
 pub use self::{
+    api_key::{ApiKey, KeySource},
+    breaker::Breaker,
+    budget::{Budget, Covers},
     events::Events,
     limits::Limits,
     log::{Log, LogFormat},
+    model::{Model, Price},
     problem::{ConfigError, Problem},
-    provider::{ApiKey, KeySource, Provider},
+    provider::{Dialect, KeyHeader, Provider},
     reader::Row,
+    retry::Retry,
     shutdown::Shutdown,
     source::{Origin, Sources},
     store::Store,
     turns::Turns,
 };
-use self::{reader::Reader, rule::Rule};
+use self::{key::Key, reader::Reader, rule::Rule};
 
 /// Everything that can be set, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The address that the service listens on. Port 0 takes any free port.
     pub listen: SocketAddr,
@@ -47,8 +64,18 @@ pub struct Config {
     pub offline: bool,
     /// Where conversations are kept.
     pub store: Store,
-    /// Who answers.
-    pub provider: Provider,
+    /// Who answers: `mistral` first, then all others by their names.
+    pub providers: Vec<Provider>,
+    /// The provider of the models that are named without one. It is one of `providers`.
+    pub default_provider: String,
+    /// The models that take over, in this order, from one that has no list of its own.
+    pub fallback_models: Vec<String>,
+    /// When a turn asks its provider again.
+    pub retry: Retry,
+    /// When a model that keeps failing is left alone.
+    pub breaker: Breaker,
+    /// What may be spent.
+    pub budgets: Vec<Budget>,
     /// How turns run.
     pub turns: Turns,
     /// What a client may take.
@@ -81,8 +108,14 @@ impl Config {
         &ROWS
     }
 
+    /// The provider of the models that are named without one.
+    pub fn default_provider(&self) -> &Provider {
+        let named = self.providers.iter().find(|provider| provider.name == self.default_provider);
+        named.expect("a configuration whose default provider does not exist is not given out")
+    }
+
     fn read(from: &mut Reader<'_>) -> Config {
-        let config = Config {
+        let mut config = Config {
             listen: from.get("listen", Rule::address(), "127.0.0.1:50051", "The address to listen on."),
             trusted_network: from.get(
                 "trusted_network",
@@ -105,28 +138,52 @@ impl Config {
                  answers are made up.",
             ),
             store: Store::read(from),
-            provider: Provider::read(from),
+            default_provider: from.get(
+                "default_provider",
+                Rule::provider(),
+                provider::BUILT_IN,
+                "The provider of models that are named without one. Those of the others are named provider/model.",
+            ),
+            fallback_models: from.list(
+                "fallback_models",
+                Rule::model(),
+                "The models that take over, in this order, when one fails that has no list of its own. Separated by commas in \
+                 flags and variables.",
+            ),
+            providers: Provider::read_all(from),
+            retry: Retry::read(from),
+            breaker: Breaker::read(from),
+            budgets: Vec::new(),
             turns: Turns::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),
         };
+        config.budgets = Budget::read_all(from, &config.providers);
         config.check_network(from);
+        config.check_default_provider(from);
         config
     }
 
     /// Without authentication, an open port gives everything to everybody: that has to be asked for.
     fn check_network(&self, from: &mut Reader<'_>) {
         if !self.listen.ip().is_loopback() && !self.trusted_network {
-            from.reject(
-                "listen",
-                &self.listen.to_string(),
-                "is an address that other machines can reach, and there is no authentication yet: whoever reaches the port \
+            let text = format!(
+                "({}) is an address that other machines can reach, and there is no authentication yet: whoever reaches the port \
                  can read every conversation and spend the provider key. Listen on 127.0.0.1 and put a proxy that checks \
                  callers in front of it; or, if everybody who can reach the port may do that, add --trusted-network \
                  (CAUSERIE_TRUSTED_NETWORK=true)",
+                self.listen
             );
+            from.reject(&Key::from("listen"), text);
+        }
+    }
+
+    fn check_default_provider(&self, from: &mut Reader<'_>) {
+        if !self.providers.iter().any(|provider| provider.name == self.default_provider) {
+            let text = Provider::unknown(&self.default_provider, &self.providers);
+            from.reject(&Key::from("default_provider"), text);
         }
     }
 }

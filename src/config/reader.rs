@@ -1,16 +1,19 @@
 //! Reads settings one by one, and remembers which there are and what was wrong.
 
 use super::{
-    problem::{ConfigError, Problem, nearest},
+    key::Key,
+    problem::{ConfigError, Problem},
     rule::Rule,
-    source::{Origin, Sources, flag_name, variable_name},
+    section::Section,
+    source::{Found, Origin, Sources},
+    unknown,
 };
 
 /// A setting, as the help and the README's table show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Its key in the file: `section.name`, or a name at the top.
-    pub key: &'static str,
+    pub key: String,
     /// Its flag, such as `--store-path`.
     pub flag: String,
     /// Its environment variable, such as `CAUSERIE_STORE_PATH`.
@@ -29,25 +32,65 @@ pub struct Row {
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
     rows: Vec<Row>,
+    known: Known,
     problems: Vec<Problem>,
+}
+
+/// The places that were asked for: what else stands in the file is a mistake.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Settings with a value.
+    pub(super) settings: Vec<Key>,
+    /// Sections that may be empty.
+    pub(super) sections: Vec<Key>,
+    /// Arrays of sections.
+    pub(super) arrays: Vec<Key>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources) -> Reader<'a> {
-        Reader { sources, rows: Vec::new(), problems: sources.problems().to_vec() }
+        Reader { sources, rows: Vec::new(), known: Known::default(), problems: sources.problems().to_vec() }
     }
 
     /// A setting that always has a value.
-    pub(super) fn get<T>(&mut self, key: &'static str, rule: Rule<T>, default: &'static str, help: &'static str) -> T {
-        self.describe(key, &rule, default, help);
-        let named = self.named(key, &rule);
-        named.unwrap_or_else(|| rule.parse(default).expect("a test holds that every default keeps its own rule"))
+    pub(super) fn get<T>(&mut self, key: &str, rule: Rule<T>, default: &'static str, help: &'static str) -> T {
+        self.documented(Key::top()).get(key, rule, default, help)
     }
 
-    /// A setting that may be left out.
-    pub(super) fn optional<T>(&mut self, key: &'static str, rule: Rule<T>, help: &'static str) -> Option<T> {
-        self.describe(key, &rule, "", help);
-        self.named(key, &rule)
+    /// A setting with a list of values, of which each keeps the rule; empty by default.
+    pub(super) fn list<T>(&mut self, key: &str, rule: Rule<T>, help: &'static str) -> Vec<T> {
+        self.documented(Key::top()).list(key, rule, help).unwrap_or_default()
+    }
+
+    /// A section whose settings have a flag and a row in the README's table.
+    pub(super) fn documented(&mut self, key: Key) -> Section<'_, 'a> {
+        Section::new(self, key, true)
+    }
+
+    /// A section with a name that the operator chose: of the file, and as far as its keys have variables, of these.
+    pub(super) fn named(&mut self, key: Key) -> Section<'_, 'a> {
+        self.known.sections.push(key.clone());
+        Section::new(self, key, false)
+    }
+
+    /// The names of the sections that stand in this one.
+    pub(super) fn sections_in(&mut self, key: &Key) -> Vec<String> {
+        self.known.sections.push(key.clone());
+        let inside = self.sources.file().iter().filter(|item| item.is_section());
+        inside.filter_map(|item| item.key.name_in(key)).map(str::to_owned).collect()
+    }
+
+    /// The names of the values that stand in this section.
+    pub(super) fn values_in(&mut self, key: &Key) -> Vec<String> {
+        self.known.sections.push(key.clone());
+        let inside = self.sources.file().iter().filter(|item| !item.is_section());
+        inside.filter_map(|item| item.key.name_in(key)).map(str::to_owned).collect()
+    }
+
+    /// How many sections the array of this name has.
+    pub(super) fn array_len(&mut self, key: &Key) -> usize {
+        self.known.arrays.push(key.clone());
+        self.sources.file().iter().find(|item| item.key == *key).map_or(0, |item| item.sections_count())
     }
 
     /// An environment variable that is not a setting.
@@ -55,14 +98,15 @@ impl<'a> Reader<'a> {
         self.sources.variable(name)
     }
 
-    /// Notes that a setting's value is wrong, though it keeps its own rule.
-    pub(super) fn reject(&mut self, key: &'static str, value: &str, text: &str) {
-        self.reject_hidden(key, format!("({value}) {text}"));
+    /// Whether any source names a value.
+    pub(super) fn is_named(&self, key: &Key) -> bool {
+        self.sources.find(key).is_some()
     }
 
-    /// The same, without showing the value.
-    pub(super) fn reject_hidden(&mut self, key: &'static str, text: String) {
-        let origin = self.sources.find(key).map_or(Origin::Default(key), |(origin, _)| origin);
+    /// Notes that a value or a section is wrong, though each of its parts keeps its own rule. Where the text should show the
+    /// value, it does so itself.
+    pub(super) fn reject(&mut self, key: &Key, text: impl Into<String>) {
+        let origin = self.sources.find(key).map_or_else(|| Origin::Default(key.to_string()), |(origin, _)| origin);
         self.reject_at(origin, text);
     }
 
@@ -71,76 +115,62 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { origin, text: text.into() });
     }
 
+    /// Remembers a setting; those with a row are shown to people.
+    pub(super) fn add(&mut self, key: &Key, row: Option<Row>) {
+        self.known.settings.push(key.clone());
+        self.rows.extend(row);
+    }
+
+    /// The value that the first source names, if it keeps the rule.
+    pub(super) fn value<T>(&mut self, key: &Key, rule: &Rule<T>) -> Option<T> {
+        match self.sources.find(key)? {
+            (origin, Found::Text(text)) => self.parsed(origin, text, rule),
+            (origin, Found::List(_)) => {
+                self.reject_at(origin, "must be a text in quotes, a number, true or false, not a list");
+                None
+            }
+            // Told when the file is looked through for what does not belong there.
+            (_, Found::Section) => None,
+        }
+    }
+
+    /// The same for a list. Flags and variables separate its values by commas.
+    pub(super) fn values<T>(&mut self, key: &Key, rule: &Rule<T>) -> Option<Vec<T>> {
+        let (origin, texts) = match self.sources.find(key)? {
+            (origin @ Origin::File { .. }, Found::Text(_)) => {
+                self.reject_at(origin, "must be a list, such as [\"a\", \"b\"]");
+                return None;
+            }
+            (origin, Found::Text(text)) => (origin, text.split(',').map(str::trim).collect::<Vec<_>>()),
+            (origin, Found::List(texts)) => (origin, texts.iter().map(String::as_str).collect()),
+            (_, Found::Section) => return None,
+        };
+        Some(texts.into_iter().filter_map(|text| self.parsed(origin.clone(), text, rule)).collect())
+    }
+
     pub(super) fn into_rows(self) -> Vec<Row> {
         self.rows
     }
 
     /// Looks for names that no setting has, and gives all problems there were.
     pub(super) fn finish(mut self) -> Result<(), ConfigError> {
-        self.reject_unknown_keys();
-        self.reject_misspelt_variables();
+        self.problems.extend(unknown::in_file(self.sources, &self.known));
+        self.problems.extend(unknown::in_environment(self.sources, &self.known));
         if self.problems.is_empty() { Ok(()) } else { Err(ConfigError { problems: self.problems }) }
     }
 
-    fn describe<T>(&mut self, key: &'static str, rule: &Rule<T>, default: &'static str, help: &'static str) {
-        self.rows.push(Row {
-            key,
-            flag: flag_name(key),
-            variable: variable_name(key),
-            default,
-            allowed: rule.allowed.clone(),
-            value_name: rule.name,
-            help,
-        });
-    }
-
-    fn named<T>(&mut self, key: &'static str, rule: &Rule<T>) -> Option<T> {
-        let (origin, text) = self.sources.find(key)?;
+    fn parsed<T>(&mut self, origin: Origin, text: &str, rule: &Rule<T>) -> Option<T> {
         match rule.parse(text) {
             Ok(value) => Some(value),
+            Err(why) if rule.is_hidden() => {
+                self.reject_at(origin, why);
+                None
+            }
             Err(why) => {
                 self.reject_at(origin, format!("is \"{}\"; it {why}", shown(text)));
                 None
             }
         }
-    }
-
-    fn reject_unknown_keys(&mut self) {
-        for (origin, key) in self.sources.file_keys() {
-            if self.rows.iter().any(|row| row.key == key) {
-                continue;
-            }
-            self.reject_at(origin, unknown_key_text(key, &self.rows));
-        }
-    }
-
-    /// Other programs may use the prefix (Kubernetes sets CAUSERIE_PORT for a service of that name), so only a name that is
-    /// almost one of ours is taken for it.
-    fn reject_misspelt_variables(&mut self) {
-        for name in self.sources.variables() {
-            let known = self.rows.iter().map(|row| row.variable.as_str());
-            if let Some((meant, 1..=2)) = nearest(name, known) {
-                let text = format!("is not known; {meant} is");
-                self.problems.push(Problem { origin: Origin::Variable(name.to_owned()), text });
-            }
-        }
-    }
-}
-
-fn unknown_key_text(key: &str, rows: &[Row]) -> String {
-    let last = key.rsplit('.').next().unwrap_or(key);
-    if matches!(last, "key" | "api_key" | "apikey" | "mistral_api_key") {
-        return "cannot be set here: put the key into a file of its own and name it in provider.key_file, or set \
-                MISTRAL_API_KEY"
-            .into();
-    }
-    let section = format!("{key}.");
-    if rows.iter().any(|row| row.key.starts_with(&section)) {
-        return format!("is a section, not a value: write [{key}] on a line of its own");
-    }
-    match nearest(key, rows.iter().map(|row| row.key)) {
-        Some((meant, _)) => format!("is not a setting; the nearest one is {meant}"),
-        None => "is not a setting".into(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use http::{HeaderValue, Uri};
+use rust_decimal::Decimal;
 use tracing_subscriber::EnvFilter;
 
 type Parse<T> = Box<dyn Fn(&str) -> Result<T, Option<String>>>;
@@ -14,11 +16,22 @@ pub(super) struct Rule<T> {
     pub(super) allowed: String,
     /// The value, or what is wrong with the text if `allowed` does not say enough.
     parse: Parse<T>,
+    /// Whether the text may be a secret, which no fault may show.
+    hidden: bool,
 }
 
 impl<T> Rule<T> {
     fn new(name: &'static str, allowed: impl Into<String>, parse: impl Fn(&str) -> Option<T> + 'static) -> Rule<T> {
-        Rule { name, allowed: allowed.into(), parse: Box::new(move |text| parse(text).ok_or(None)) }
+        Rule { name, allowed: allowed.into(), parse: Box::new(move |text| parse(text).ok_or(None)), hidden: false }
+    }
+
+    /// The same for a text that may be a secret: faults do not show it.
+    pub(super) fn hidden(self) -> Rule<T> {
+        Rule { hidden: true, ..self }
+    }
+
+    pub(super) fn is_hidden(&self) -> bool {
+        self.hidden
     }
 
     /// The value, or a text that continues "`--flag` is `value`, …".
@@ -64,7 +77,7 @@ impl Rule<Duration> {
     }
 }
 
-/// A whole number and its unit: `ms`, `s`, `m` or `h`.
+/// A whole number and its unit: `ms`, `s`, `m`, `h` or `d`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let number: u64 = number.parse().ok()?;
@@ -73,9 +86,52 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+impl Rule<Duration> {
+    /// A window of time, such as that of a budget.
+    pub(super) fn window() -> Rule<Duration> {
+        let range = Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 3600);
+        let allowed = "a duration from 1m to 366d, such as 1h, 1d or 30d";
+        Rule::new("DURATION", allowed, move |text| parse_duration(text).filter(|value| range.contains(value)))
+    }
+}
+
+impl Rule<f64> {
+    /// A share of one.
+    pub(super) fn share(range: RangeInclusive<f64>) -> Rule<f64> {
+        let allowed = format!("a number from {} to {}", range.start(), range.end());
+        Rule::new("NUMBER", allowed, move |text| text.parse().ok().filter(|number| range.contains(number)))
+    }
+}
+
+impl Rule<Decimal> {
+    /// An exact amount of US dollars.
+    pub(super) fn dollars() -> Rule<Decimal> {
+        let allowed = "an amount of US dollars from 0 to 1000000 with at most 4 decimals, such as 0.25";
+        Rule::new("USD", allowed, |text| {
+            let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let amount = Decimal::from_str_exact(text).ok().filter(|_| plain && !text.starts_with('.'))?;
+            (amount.normalize().scale() <= 4 && amount <= Decimal::from(1_000_000)).then_some(amount)
+        })
+    }
+}
+
+impl Rule<HeaderValue> {
+    /// The value of a header. It may be a secret: neither faults nor its `Debug` show it.
+    pub(super) fn header() -> Rule<HeaderValue> {
+        let rule = Rule::new("TEXT", "a text of visible ASCII characters and blanks, at most 4096", |text| {
+            let allowed = text.len() <= 4096 && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            let mut value = HeaderValue::from_str(text).ok().filter(|_| allowed)?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        rule.hidden()
+    }
 }
 
 impl Rule<SocketAddr> {
@@ -95,10 +151,53 @@ impl Rule<PathBuf> {
 }
 
 impl Rule<String> {
-    /// An address that a path can be added to, without the slash at its end.
+    /// An address that a path can be added to, without the slash at its end, or that of chat completions itself.
     pub(super) fn base_url() -> Rule<String> {
         let allowed = "http:// or https://, a host and perhaps a port and a path, such as https://api.mistral.ai";
-        Rule { name: "URL", allowed: allowed.into(), parse: Box::new(parse_base_url) }
+        Rule { name: "URL", allowed: allowed.into(), parse: Box::new(parse_base_url), hidden: false }
+    }
+
+    /// The name of a provider.
+    pub(super) fn provider() -> Rule<String> {
+        Rule::new("PROVIDER", "1 to 32 characters, each of a-z, 0-9 and -", |text| {
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            ((1..=32).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
+        })
+    }
+
+    /// The name of a model, as requests have it.
+    pub(super) fn model() -> Rule<String> {
+        Rule::new("MODEL", "a model's name, such as mistral-small-latest or openai/gpt-4.1-mini", |text| {
+            let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+            ((1..=256).contains(&text.len()) && visible).then(|| text.to_owned())
+        })
+    }
+
+    /// A name of the operator's own for something.
+    pub(super) fn label() -> Rule<String> {
+        Rule::new("NAME", "1 to 64 visible ASCII characters", |text| {
+            let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+            ((1..=64).contains(&text.len()) && visible).then(|| text.to_owned())
+        })
+    }
+
+    /// The name of an environment variable that holds a key. Keys have small letters, so a key that was put here by mistake is
+    /// not taken for a name, and no fault shows it.
+    pub(super) fn key_variable() -> Rule<String> {
+        let allowed = "the name of an environment variable in capital letters, digits and _, such as OPENAI_API_KEY";
+        let rule = Rule::new("VARIABLE", allowed, |text| {
+            let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+            let named = text.bytes().all(allowed) && !text.starts_with(|first: char| first.is_ascii_digit());
+            ((1..=64).contains(&text.len()) && named).then(|| text.to_owned())
+        });
+        rule.hidden()
+    }
+
+    /// A command of the system's shell.
+    pub(super) fn command() -> Rule<String> {
+        Rule::new("COMMAND", "a command of the shell", |text| {
+            (!text.trim().is_empty() && !text.contains('\0')).then(|| text.to_owned())
+        })
     }
 
     pub(super) fn log_filter() -> Rule<String> {
@@ -108,21 +207,30 @@ impl Rule<String> {
 }
 
 fn parse_base_url(text: &str) -> Result<String, Option<String>> {
-    let url: http::Uri = text.parse().map_err(|_| None)?;
+    let url: Uri = text.parse().map_err(|_| None)?;
     let has_host = url.host().is_some_and(|host| !host.is_empty());
     let authority = url.authority().map_or("", |authority| authority.as_str());
     if !matches!(url.scheme_str(), Some("http" | "https")) || !has_host {
         return Err(None);
     }
-    // Someone's user:password would end in logs and in the start banner.
-    if authority.contains('@') || url.query().is_some() || text.contains('#') {
-        return Err(Some("must have no user name, query or fragment; the key is set apart from it".into()));
+    let is_whole = url.path().ends_with("/chat/completions");
+    // A user:password, or a key in a query, would end in logs and in the start banner.
+    match url.query() {
+        Some(query) if !is_whole || !is_api_version(query) => Err(Some(
+            "must have no query but api-version=… after /chat/completions; the key is set apart from it".into(),
+        )),
+        Some(_) | None if authority.contains('@') || text.contains('#') => {
+            Err(Some("must have no user name, query or fragment; the key is set apart from it".into()))
+        }
+        Some(_) => Ok(text.to_owned()),
+        None => Ok(text.trim_end_matches('/').to_owned()),
     }
-    let trimmed = text.trim_end_matches('/');
-    match trimmed.strip_suffix("/v1").or_else(|| trimmed.strip_suffix("/v1/chat/completions")) {
-        Some(base) => Err(Some(format!("must end before /v1, which is added to it: {base}"))),
-        None => Ok(trimmed.to_owned()),
-    }
+}
+
+/// Azure wants the version of its API there.
+fn is_api_version(query: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    query.strip_prefix("api-version=").is_some_and(|version| !version.is_empty() && version.bytes().all(plain))
 }
 
 /// `EnvFilter` takes a lone word for the name of a module, so that a level with a typing error would silence the log.

@@ -9,12 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml::{Spanned, de::DeTable, de::DeValue};
+use super::{
+    file::{self, FileValue, Value},
+    key::Key,
+    problem::Problem,
+};
 
-use super::problem::Problem;
-
-/// The variable that holds the provider key, under the name that Mistral's own clients use.
-pub(super) const KEY_VARIABLE: &str = "MISTRAL_API_KEY";
 const CONFIG_VARIABLE: &str = "CAUSERIE_CONFIG";
 const PREFIX: &str = "CAUSERIE_";
 const DEFAULT_FILE: &str = "causerie.toml";
@@ -38,7 +38,7 @@ pub enum Origin {
     /// The configuration file as a whole.
     WholeFile(PathBuf),
     /// Nowhere: the default of this key.
-    Default(&'static str),
+    Default(String),
 }
 
 impl fmt::Display for Origin {
@@ -53,30 +53,24 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The flag of a key: `store.cache_mib` is `--store-cache-mib`.
-pub(super) fn flag_name(key: &str) -> String {
-    format!("--{}", key.replace(['.', '_'], "-"))
-}
-
-/// The environment variable of a key: `store.cache_mib` is `CAUSERIE_STORE_CACHE_MIB`.
-pub(super) fn variable_name(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
-}
-
-/// All values that were named, as text.
-#[derive(Debug, Default)]
+/// All values that were named, as text. Neither printed nor compared: among the variables are keys.
+#[derive(Default)]
 pub struct Sources {
     flags: BTreeMap<String, String>,
+    /// All of the environment: which variables hold keys is known only when the file has been read.
     variables: BTreeMap<String, String>,
     file: Vec<FileValue>,
     problems: Vec<Problem>,
 }
 
-#[derive(Debug)]
-struct FileValue {
-    key: String,
-    origin: Origin,
-    text: String,
+/// What the first source that names a setting says.
+pub(super) enum Found<'a> {
+    /// A flag, a variable, or a single value of the file.
+    Text(&'a str),
+    /// A list of the file.
+    List(&'a [String]),
+    /// A section of the file, or several.
+    Section,
 }
 
 impl Sources {
@@ -97,18 +91,17 @@ impl Sources {
         }
     }
 
-    /// Adds environment variables. Others than ours are left aside; an empty one names no value.
+    /// Adds environment variables; an empty one names no value.
     #[must_use]
     pub fn with_variables(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Sources {
         for (name, value) in variables {
             let Ok(name) = name.into_string() else { continue };
-            if !name.starts_with(PREFIX) && name != KEY_VARIABLE {
-                continue;
-            }
             match value.into_string() {
                 Ok(value) if value.is_empty() => {}
                 Ok(value) => drop(self.variables.insert(name, value)),
-                Err(_) => self.reject(Origin::Variable(name), "must be UTF-8"),
+                Err(_) if name.starts_with(PREFIX) => self.reject(Origin::Variable(name), "must be UTF-8"),
+                // If it was to hold a key, the mark for what could not be read makes that a fault.
+                Err(value) => drop(self.variables.insert(name, value.to_string_lossy().into_owned())),
             }
         }
         self
@@ -117,14 +110,9 @@ impl Sources {
     /// Adds the text of a configuration file.
     #[must_use]
     pub fn with_file(mut self, path: &Path, text: &str) -> Sources {
-        match DeTable::parse(text) {
-            Ok(table) => self.add_table(path, text, "", table.get_ref()),
-            Err(error) => {
-                let start = error.span().map_or(0, |span| span.start);
-                let text = format!("is not TOML: line {}: {}", line_at(text, start), error.message());
-                self.reject(Origin::WholeFile(path.to_owned()), text);
-            }
-        }
+        let (values, problems) = file::read(path, text);
+        self.file.extend(values);
+        self.problems.extend(problems);
         self
     }
 
@@ -143,30 +131,36 @@ impl Sources {
     }
 
     /// The first source that names a value for this key.
-    pub(super) fn find(&self, key: &str) -> Option<(Origin, &str)> {
-        if let Some(text) = self.flags.get(key) {
-            return Some((Origin::Flag(flag_name(key)), text));
+    pub(super) fn find(&self, key: &Key) -> Option<(Origin, Found<'_>)> {
+        if let Some(text) = self.flags.get(&key.to_string()) {
+            return Some((Origin::Flag(key.flag()), Found::Text(text)));
         }
-        let name = variable_name(key);
-        if let Some(text) = self.variables.get(&name) {
-            return Some((Origin::Variable(name), text));
+        if let Some(name) = key.variable()
+            && let Some(text) = self.variables.get(&name)
+        {
+            return Some((Origin::Variable(name), Found::Text(text)));
         }
-        let value = self.file.iter().find(|value| value.key == key)?;
-        Some((value.origin.clone(), &value.text))
+        let value = self.file.iter().find(|value| value.key == *key)?;
+        let found = match &value.value {
+            Value::Text(text) => Found::Text(text),
+            Value::List(texts) => Found::List(texts),
+            Value::Section | Value::Sections(_) => Found::Section,
+        };
+        Some((value.origin.clone(), found))
     }
 
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
 
-    /// The names of all variables that were added.
+    /// The names of the variables that were added and could be meant for this program.
     pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
-        self.variables.keys().map(String::as_str)
+        self.variables.keys().map(String::as_str).filter(|name| name.starts_with(PREFIX))
     }
 
-    /// All keys of the file.
-    pub(super) fn file_keys(&self) -> impl Iterator<Item = (Origin, &str)> {
-        self.file.iter().map(|value| (value.origin.clone(), value.key.as_str()))
+    /// What stands in the file, each section before what it holds.
+    pub(super) fn file(&self) -> &[FileValue] {
+        &self.file
     }
 
     /// What could not be read.
@@ -174,35 +168,7 @@ impl Sources {
         &self.problems
     }
 
-    fn add_table(&mut self, path: &Path, text: &str, prefix: &str, table: &DeTable<'_>) {
-        for (name, value) in table {
-            let key = format!("{prefix}{}", name.get_ref());
-            let line = line_at(text, name.span().start);
-            self.add_value(path, text, Origin::File { path: path.to_owned(), line, key: key.clone() }, key, value);
-        }
-    }
-
-    fn add_value(&mut self, path: &Path, file: &str, origin: Origin, key: String, value: &Spanned<DeValue<'_>>) {
-        let text = match value.get_ref() {
-            DeValue::Table(table) => return self.add_table(path, file, &format!("{key}."), table),
-            DeValue::String(text) => text.to_string(),
-            DeValue::Boolean(on) => on.to_string(),
-            // As it is written, so that a fault shows it so: 1.5, 0x10.
-            DeValue::Integer(number) => number.to_string(),
-            DeValue::Float(number) => number.to_string(),
-            DeValue::Datetime(_) | DeValue::Array(_) => {
-                self.reject(origin, "must be a text in quotes, a number, true or false");
-                return;
-            }
-        };
-        self.file.push(FileValue { key, origin, text });
-    }
-
     fn reject(&mut self, origin: Origin, text: impl Into<String>) {
         self.problems.push(Problem { origin, text: text.into() });
     }
-}
-
-fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }

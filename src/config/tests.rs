@@ -1,4 +1,9 @@
-use std::{collections::BTreeMap, ffi::OsString, io::Write, path::Path, time::Duration};
+mod budgets;
+mod keys;
+mod models;
+mod providers;
+
+use std::{collections::BTreeMap, ffi::OsString, path::Path, time::Duration};
 
 use super::*;
 
@@ -26,7 +31,18 @@ fn every_default_keeps_its_own_rule() {
     assert_eq!(config.store.cache_bytes, 256 << 20);
     assert_eq!(config.turns.timeout, Duration::from_secs(600));
     assert_eq!(config.limits.message_bytes, 4 << 20);
-    assert_eq!(config.provider.key, None);
+    assert_eq!(config.retry.max_attempts, 4);
+    assert_eq!(config.retry.base_delay, Duration::from_millis(500));
+    assert_eq!((config.retry.max_delay, config.retry.max_elapsed), (Duration::from_secs(30), Duration::from_secs(60)));
+    let breaker = Breaker {
+        enabled: true,
+        failure_rate: 0.5,
+        min_calls: 10,
+        window: Duration::from_secs(30),
+        open: Duration::from_secs(15),
+    };
+    assert_eq!(config.breaker, breaker);
+    assert_eq!((config.fallback_models, config.budgets), (vec![], vec![]));
 }
 
 #[test]
@@ -49,7 +65,7 @@ fn an_empty_variable_names_no_value() {
         .with_file(Path::new("causerie.toml"), "[store]\npath = \"file\"");
     let config = Config::load(&sources).expect("nothing is wrong");
     assert_eq!(config.store.path, Path::new("file"));
-    assert_eq!(config.provider.key, None);
+    assert_eq!(config.default_provider().key, KeySource::Missing { variable: Some("MISTRAL_API_KEY".into()) });
 }
 
 #[test]
@@ -82,10 +98,43 @@ fn a_wrong_value_says_what_is_allowed() {
         ("events.heartbeat", "1.5s", "a duration"),
         ("turns.timeout", "99999999999999999999s", "a duration"),
         ("turns.timeout", "s", "a duration"),
-        ("provider.base_url", "api.mistral.ai", "http:// or https://"),
-        ("provider.base_url", "ftp://x", "http:// or https://"),
-        ("provider.base_url", "https://user:pw@x", "no user name"),
-        ("provider.base_url", "https://x/v1/", "must end before /v1, which is added to it: https://x"),
+        ("providers.mistral.base_url", "api.mistral.ai", "http:// or https://"),
+        ("providers.mistral.base_url", "ftp://x", "http:// or https://"),
+        ("providers.mistral.base_url", "https://user:pw@x", "no user name"),
+        (
+            "providers.mistral.base_url",
+            "https://x/v1?api-version=1",
+            "no query but api-version=… after /chat/completions",
+        ),
+        ("providers.mistral.base_url", "https://x/chat/completions?key=1", "no query but api-version=…"),
+        ("providers.mistral.dialect", "anthropic", "mistral or openai"),
+        ("providers.mistral.key_header", "x-api-key", "bearer or api-key or none"),
+        ("providers.mistral.key_env", "1_KEY", "the name of an environment variable"),
+        ("providers.mistral.key_command", " ", "a command of the shell"),
+        ("providers.mistral.connect_timeout", "11m", "from 100ms to 10m"),
+        ("providers.mistral.first_byte_timeout", "999ms", "from 1s to 10m"),
+        ("providers.mistral.idle_timeout", "601s", "from 1s to 10m"),
+        ("providers.mistral.answer_timeout", "0s", "from 1s to 10m"),
+        ("providers.mistral.max_concurrent", "0", "from 1 to 100000"),
+        ("providers.mistral.max_waiting", "-1", "from 0 to 1000000"),
+        ("providers.mistral.requests_per_minute", "0", "from 1 to 10000000"),
+        ("providers.mistral.tokens_per_minute", "1e6", "from 1 to 1000000000000"),
+        ("default_provider", "Mistral", "1 to 32 characters, each of a-z, 0-9 and -"),
+        ("default_provider", "mistal", "is not configured; mistral is"),
+        ("default_provider", "somebody", "is not configured; there are: mistral"),
+        ("fallback_models", "a,,b", "a model's name"),
+        ("retry.max_attempts", "0", "from 1 to 20"),
+        ("retry.max_attempts", "21", "from 1 to 20"),
+        ("retry.base_delay", "2m", "from 1ms to 1m"),
+        ("retry.base_delay", "31s", "must not be longer than retry.max_delay"),
+        ("retry.max_delay", "100ms", "--retry-max-delay must not be shorter than retry.base_delay"),
+        ("retry.max_delay", "0s", "from 1ms to 10m"),
+        ("retry.max_elapsed", "2h", "from 0s to 1h"),
+        ("breaker.failure_rate", "0.04", "a number from 0.05 to 1"),
+        ("breaker.failure_rate", "NaN", "a number from 0.05 to 1"),
+        ("breaker.min_calls", "0", "from 1 to 100000"),
+        ("breaker.window", "500ms", "from 1s to 1h"),
+        ("breaker.open", "99ms", "from 100ms to 1h"),
         ("log.level", "inof", "off, error, warn, info, debug, trace"),
         ("log.level", "causerie=debug,wran", "off, error, warn, info, debug, trace"),
         ("log.format", "xml", "text or json"),
@@ -101,20 +150,26 @@ fn a_wrong_value_says_what_is_allowed() {
 fn right_values_of_every_form() {
     let sources = flags(&[
         ("listen", "localhost:0"),
-        ("provider.base_url", "http://10.0.0.1:8000/openai/"),
-        ("provider.connect_timeout", "1500ms"),
+        ("providers.mistral.base_url", "http://10.0.0.1:8000/openai/"),
+        ("providers.mistral.connect_timeout", "1500ms"),
         ("turns.timeout", "2h"),
         ("turns.grace", "0s"),
         ("log.level", "causerie[turn{id=1}]=trace,warn"),
         ("log.format", "json"),
+        ("fallback_models", "mistral-large-latest, codestral-latest"),
+        ("breaker.enabled", "false"),
+        ("breaker.failure_rate", "1"),
     ]);
     let config = Config::load(&sources).expect("all values are right");
     assert_eq!(config.listen.to_string(), "127.0.0.1:0");
-    assert_eq!(config.provider.base_url, "http://10.0.0.1:8000/openai");
-    assert_eq!(config.provider.connect_timeout, Duration::from_millis(1500));
+    assert_eq!(config.default_provider().base_url, "http://10.0.0.1:8000/openai");
+    assert_eq!(config.default_provider().connect_timeout, Duration::from_millis(1500));
     assert_eq!(config.turns.timeout, Duration::from_secs(7200));
     assert_eq!(config.turns.grace, Duration::ZERO);
     assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.fallback_models, ["mistral-large-latest", "codestral-latest"]);
+    assert!(!config.breaker.enabled);
+    assert_eq!(config.breaker.failure_rate, 1.0);
 }
 
 #[test]
@@ -132,6 +187,31 @@ fn an_open_address_has_to_be_asked_for() {
 fn faults_of_the_file_name_line_and_key() {
     let cases = [
         ("[store\npath = 1", "causerie.toml is not TOML: line 1: "),
+        ("[listen]\nx = 1", "listen (causerie.toml, line 1) is a value, not a section"),
+        (
+            "[[store]]\npath = \"x\"",
+            "store (causerie.toml, line 1) is one section: write [store] on a line of its own, once",
+        ),
+        ("[stor]", "stor (causerie.toml, line 1) is not a setting; the nearest one is "),
+        ("listen = 1979-05-27", "listen (causerie.toml, line 1) must be a text in quotes, a number, true or false"),
+        ("fallback_models = \"a\"", "fallback_models (causerie.toml, line 1) must be a list, such as [\"a\", \"b\"]"),
+        (
+            "fallback_models = [\"a\", \"b c\"]",
+            "fallback_models (causerie.toml, line 1) is \"b c\"; it must be a model's name",
+        ),
+        (
+            "fallback_models = [\"a\", {b = 1}]",
+            "fallback_models (causerie.toml, line 1) must be a list of texts, or of",
+        ),
+        (
+            "[provider]\nbase_url = \"x\"",
+            "provider.base_url (causerie.toml, line 2) is not a setting; the nearest one is \
+             providers.mistral.base_url",
+        ),
+        (
+            "[breaker]\nfailure_rate = 1.5",
+            "breaker.failure_rate (causerie.toml, line 2) is \"1.5\"; it must be a number",
+        ),
         ("store = 1", "store (causerie.toml, line 1) is a section, not a value: write [store] on a line of its own"),
         ("[stor]\npath = \"x\"", "stor.path (causerie.toml, line 2) is not a setting; the nearest one is store.path"),
         ("listen = [1]", "listen (causerie.toml, line 1) must be a text in quotes, a number, true or false"),
@@ -144,49 +224,28 @@ fn faults_of_the_file_name_line_and_key() {
 }
 
 #[test]
+fn no_setting_takes_a_section_or_a_list_for_a_value() {
+    for Row { key, .. } in Config::describe() {
+        let is_list = key == "fallback_models";
+        for (value, part) in [
+            ("{}", "is a value, not a section"),
+            ("[{}]", "is a value, not a section"),
+            ("[[1]]", "must be a list of texts, or of sections, not of both"),
+            ("[\"a\"]", if is_list { "" } else { "must be a text in quotes, a number, true or false, not a list" }),
+        ] {
+            let loaded = Config::load(&file(&format!("{key} = {value}")));
+            let found = loaded.err().map(|error| error.to_string()).unwrap_or_default();
+            let expected =
+                if part.is_empty() { String::new() } else { format!("{key} (causerie.toml, line 1) {part}") };
+            assert!(found == expected || found.contains(&format!("\n  {expected}\n")), "{key} = {value}: {found}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_was_named_must_exist() {
     let found = faults(Sources::default().with_surroundings(Some(Path::new("/nowhere/c.toml"))));
     assert!(found[0].starts_with("/nowhere/c.toml (the configuration file) cannot be read: "), "{found:?}");
-}
-
-#[test]
-fn the_key_comes_from_a_file_or_the_environment_and_is_never_shown() {
-    const KEY: &str = "not-a-real-key";
-    let mut key_file = tempfile::NamedTempFile::new().expect("a temporary file");
-    writeln!(key_file, " {KEY}").expect("the file takes a line");
-    let path = key_file.path().to_str().expect("a plain path").to_owned();
-
-    let from_variable = flags(&[]).with_variables(variables(&[("MISTRAL_API_KEY", KEY)]));
-    let from_file = flags(&[("provider.key_file", &path)]).with_variables(variables(&[("MISTRAL_API_KEY", "other")]));
-    for (sources, source) in
-        [(from_variable, KeySource::Variable("MISTRAL_API_KEY")), (from_file, KeySource::File(path.into()))]
-    {
-        let config = Config::load(&sources).expect("the key is right");
-        assert_eq!(config.provider.key.as_ref().map(ApiKey::expose), Some(KEY));
-        assert_eq!(config.provider.key_source, Some(source));
-        assert!(!format!("{config:?}").contains(KEY));
-    }
-}
-
-#[test]
-fn faults_about_the_key_do_not_show_it() {
-    const KEY: &str = "not a real key";
-    let cases = [
-        (flags(&[("provider.key_file", KEY)]), "--provider-key-file must name a file that holds the key"),
-        (
-            flags(&[]).with_variables(variables(&[("MISTRAL_API_KEY", KEY)])),
-            "MISTRAL_API_KEY must hold the key and nothing",
-        ),
-        (
-            file(&format!("[provider]\nkey = \"{KEY}\"")),
-            "provider.key (causerie.toml, line 2) cannot be set here: put the",
-        ),
-    ];
-    for (sources, start) in cases {
-        let found = faults(sources);
-        assert!(found.len() == 1 && found[0].starts_with(start), "{found:?}");
-        assert!(!found[0].contains(KEY), "{found:?}");
-    }
 }
 
 #[test]
@@ -194,6 +253,9 @@ fn names_follow_from_keys() {
     let rows = Config::describe();
     let row = rows.iter().find(|row| row.key == "store.cache_mib").expect("it is a setting");
     assert_eq!((row.flag.as_str(), row.variable.as_str()), ("--store-cache-mib", "CAUSERIE_STORE_CACHE_MIB"));
+    let row = rows.iter().find(|row| row.key == "providers.mistral.key_env").expect("it is a setting");
+    assert_eq!(row.flag, "--providers-mistral-key-env");
+    assert_eq!(row.variable, "CAUSERIE_PROVIDERS_MISTRAL_KEY_ENV");
     let unique: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.flag).collect();
     assert_eq!(unique.len(), rows.len(), "two settings share a flag");
 }

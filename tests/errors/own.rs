@@ -249,7 +249,7 @@ async fn overloaded() -> Vec<Refused> {
 }
 
 async fn api_key_missing() -> Vec<Refused> {
-    let server = TestServer::with(&[("provider.key_file", "")]).await;
+    let server = TestServer::with(&[("providers.mistral.key_file", "")]).await;
     let mut client = server.client().await;
     let unary = calls::run(&mut client, "no-key", Request::Start(start(PROMPT))).await.expect_err("no key");
     assert!(unary.message().contains("MISTRAL_API_KEY"), "it says how to set one: {}", unary.message());

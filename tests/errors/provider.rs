@@ -186,7 +186,7 @@ async fn a_provider_that_cannot_be_reached_is_told() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let nowhere = format!("http://{}", socket.local_addr().expect("an address"));
-    let server = TestServer::with(&[("provider.base_url", &nowhere)]).await;
+    let server = TestServer::with(&[("providers.mistral.base_url", &nowhere)]).await;
     let mut client = server.client().await;
     let row = row("refused", Reply::hang_up(), ErrorReason::ServiceUnavailable).says("can't be reached");
     check_unary(&mut client, &row).await;

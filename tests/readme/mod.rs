@@ -2,6 +2,7 @@
 
 mod blocks;
 mod commands;
+mod settings;
 mod tables;
 
 use std::{

@@ -41,8 +41,8 @@ pub(crate) fn flags(store: &Path, base_url: &str) -> Flags {
     std::fs::write(&key, "test-key").expect("a writable folder");
     [
         ("--listen", "127.0.0.1:0".to_owned()),
-        ("--provider-base-url", base_url.to_owned()),
-        ("--provider-key-file", key.display().to_string()),
+        ("--providers-mistral-base-url", base_url.to_owned()),
+        ("--providers-mistral-key-file", key.display().to_string()),
         ("--store-path", store.display().to_string()),
         ("--store-cache-mib", "16".to_owned()),
         // The machine's disk is not what these tests are about.

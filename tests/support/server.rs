@@ -43,8 +43,8 @@ impl TestServer {
         let key = dir.path().join("key");
         std::fs::write(&key, "test-key").expect("a writable folder");
         let mut flags = BTreeMap::from([
-            ("provider.base_url".to_owned(), provider.base_url()),
-            ("provider.key_file".to_owned(), key.display().to_string()),
+            ("providers.mistral.base_url".to_owned(), provider.base_url()),
+            ("providers.mistral.key_file".to_owned(), key.display().to_string()),
             ("store.path".to_owned(), dir.path().join("store").display().to_string()),
             ("store.cache_mib".to_owned(), "16".to_owned()),
             ("shutdown.grace".to_owned(), "5s".to_owned()),
@@ -65,7 +65,7 @@ impl TestServer {
 
     /// A server with the offline stand-in as its provider.
     pub(crate) async fn offline() -> TestServer {
-        TestServer::with(&[("offline", "true"), ("provider.key_file", "")]).await
+        TestServer::with(&[("offline", "true"), ("providers.mistral.key_file", "")]).await
     }
 
     /// Stops the server and starts it again on the same store and provider.

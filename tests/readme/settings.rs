@@ -1,0 +1,46 @@
+//! The configuration files that the README shows are read as they are.
+
+use std::path::Path;
+
+use causerie::config::{Config, Covers, Dialect, KeyHeader, KeySource, Sources};
+
+use super::{blocks::blocks, text};
+
+/// Each block of it that is a configuration file, read.
+fn shown() -> Vec<Config> {
+    let files = blocks(&text()).into_iter().filter(|block| block.language == "toml");
+    let read = files.map(|block| {
+        let sources = Sources::default().with_file(Path::new("README.md"), &block.body);
+        Config::load(&sources).unwrap_or_else(|error| panic!("README.md, the block at line {}: {error}", block.line))
+    });
+    read.collect()
+}
+
+#[test]
+fn every_provider_that_is_shown_can_be_configured_so() {
+    let configs = shown();
+    let providers: Vec<_> = configs.iter().flat_map(|config| config.providers.iter().skip(1)).collect();
+    let names: Vec<_> = providers.iter().map(|provider| provider.name.as_str()).collect();
+    assert_eq!(names, ["openai", "azure", "ollama", "vllm", "llama-cpp", "bedrock", "openai"]);
+    for provider in &providers {
+        assert_eq!(provider.dialect, Dialect::OpenAi, "{}", provider.name);
+        let keyless = matches!(provider.key, KeySource::NotNeeded);
+        assert_eq!(keyless, ["ollama", "llama-cpp"].contains(&provider.name.as_str()), "{}", provider.name);
+    }
+    assert_eq!(providers[0].headers.len(), 1);
+    assert_eq!(providers[1].key_header, KeyHeader::ApiKey);
+    assert_eq!(providers[1].key, KeySource::Command("pass show azure".into()));
+}
+
+#[test]
+fn the_prices_and_budgets_that_are_shown_can_be_set_so() {
+    let config = shown().pop().expect("the last one");
+    let model = &config.providers[1].models["gpt-4.1-mini"];
+    let price = model.price.as_ref().expect("it has one");
+    let decimals = [price.input, price.cached_input, price.output, price.connectors["web_search"]];
+    assert_eq!(decimals.map(|decimal| decimal.to_string()), ["0.40", "0.10", "1.60", "0.03"]);
+    assert_eq!(model.fallback_models.as_deref(), Some(&["mistral/mistral-small-latest".to_owned()][..]));
+    assert_eq!(config.fallback_models, ["mistral-small-latest"]);
+    let covers: Vec<_> = config.budgets.iter().map(|budget| &budget.covers).collect();
+    assert_eq!(covers, [&Covers::All, &Covers::Model("mistral-large-latest".into())]);
+}
