@@ -10,6 +10,7 @@
 mod client;
 mod completion;
 mod fault;
+pub mod guard;
 mod key;
 mod mistral;
 mod origin;
