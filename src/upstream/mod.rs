@@ -14,6 +14,7 @@ mod completion;
 mod endpoint;
 pub mod estimate;
 mod fault;
+pub mod guard;
 mod key;
 mod key_command;
 mod mistral;

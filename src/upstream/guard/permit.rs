@@ -1,0 +1,113 @@
+//! A call that was let through, and what becomes of it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Shared, slots::Slot, state::Went};
+use crate::upstream::Quota;
+
+/// A call that may go out. Say what becomes of it; dropping it frees the provider's slot.
+///
+/// Dropped without an outcome it is neutral: the breaker counts nothing, and if it was a probe, another turn may be one. What it
+/// took of the minute stays taken, as the provider may have counted it.
+#[derive(Debug)]
+pub struct Permit {
+    guard: Arc<Shared>,
+    went: Went,
+    outcome: Outcome,
+    _slot: Slot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    None,
+    Succeeded,
+    Final,
+}
+
+impl Permit {
+    pub(super) fn new(guard: Arc<Shared>, went: Went, slot: Slot) -> Permit {
+        Permit { guard, went, outcome: Outcome::None, _slot: slot }
+    }
+
+    /// What the provider says of its limits, in the head of its answer. Without effect if the call is not metered.
+    pub fn quota(&mut self, quota: &Quota) {
+        if self.went.gate.is_some() && *quota != Quota::default() {
+            self.guard.lock().tell(&self.went, quota, Instant::now());
+        }
+    }
+
+    /// The provider works: a probe has succeeded, turns that wait for it may go. Best said with the first piece of an answer;
+    /// [`Permit::failed`] may still follow.
+    pub fn succeeded(&mut self) {
+        if self.outcome != Outcome::None {
+            return;
+        }
+        self.outcome = Outcome::Succeeded;
+        let mut state = self.guard.lock();
+        state.breaker.succeeded(self.went.breaker, Instant::now());
+        if self.went.gate.is_some_and(|pass| state.gate.answered(pass)) {
+            state.metered.wake_first();
+        }
+    }
+
+    /// The provider does not work, in the caller's judgement. Not for 429, nor for the caller's own mistakes.
+    pub fn failed(&mut self) {
+        if self.outcome == Outcome::Final {
+            return;
+        }
+        let again = self.outcome == Outcome::Succeeded;
+        self.outcome = Outcome::Final;
+        let mut state = self.guard.lock();
+        if self.went.gate.is_some_and(|pass| state.gate.answered(pass)) {
+            state.metered.wake_first();
+        }
+        if state.breaker.failed(self.went.breaker, again, Instant::now()) {
+            state.metered.wake_all();
+            state.unmetered.wake_all();
+        }
+    }
+
+    /// The provider answered 429: nobody goes until it is to be asked again (default 1 s, doubled with each further 429 up to
+    /// 60 s, and up to a quarter more), then one turn tries first. Gives the tokens back if nothing came before; the request stays counted, as
+    /// providers count refused ones too. Neutral for the breaker. Unless the call is not metered: then only its own key is
+    /// limited.
+    pub fn rate_limited(&mut self, retry_after: Option<Duration>) {
+        if self.outcome == Outcome::Final {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.guard.lock();
+        state.breaker.left(self.went.breaker, now);
+        let before = std::mem::replace(&mut self.outcome, Outcome::Final);
+        let Some(pass) = self.went.gate else { return };
+        if before == Outcome::None {
+            state.settle(&mut self.went, 0, now);
+        }
+        if state.gate.refused(pass, retry_after, now) {
+            state.metered.wake_all();
+        }
+    }
+
+    /// The tokens that the call really used. The last word counts. Without effect if the call is not metered.
+    pub fn settle(&mut self, tokens: u64) {
+        if self.went.gate.is_some() && tokens != self.went.tokens {
+            self.guard.lock().settle(&mut self.went, tokens, Instant::now());
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.outcome != Outcome::None {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.guard.lock();
+        state.breaker.left(self.went.breaker, now);
+        if self.went.gate.is_some_and(|pass| state.gate.left(pass, now)) {
+            state.metered.wake_first();
+        }
+    }
+}
