@@ -11,10 +11,9 @@ use reqwest::{Client, Response, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Completion, Entry, Failure, Options, Request, Transcript,
+    Completion, Entry, Failure, Options, Request, Transcript, chat,
     completion::Limits,
     key::{KeyError, Keys},
-    mistral,
     origin::Origin,
 };
 use crate::domain::Reason;
@@ -118,7 +117,7 @@ impl Provider {
         if request.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(inner.origin.failure(Reason::Timeout, "the deadline passed before the model was asked"));
         }
-        let mistral::Encoded { body, continued } = self.prepare(&request);
+        let chat::Encoded { body, continued } = self.prepare(&request);
         let accept = if request.stream { "text/event-stream" } else { "application/json" };
         let sending = inner
             .client
@@ -145,13 +144,13 @@ impl Provider {
             let refused = refusal(response, request, &origin).await;
             return Err(without_key(refused, &authorization));
         }
-        let answer = mistral::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
+        let answer = chat::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
         Completion::new(response, answer, origin, inner.limits, &request)
     }
 
-    fn prepare(&self, request: &Request<'_>) -> mistral::Encoded {
+    fn prepare(&self, request: &Request<'_>) -> chat::Encoded {
         let Request { settings, transcript, stream, continue_last, deadline: _ } = *request;
-        mistral::encode(settings, &transcript.messages, stream, continue_last, self.name())
+        chat::encode(settings, &transcript.messages, stream, continue_last, self.name())
     }
 }
 
@@ -221,14 +220,14 @@ async fn refusal(mut response: Response, request: Request<'_>, origin: &Origin) 
     let end = Instant::now() + REFUSAL_TIMEOUT;
     // What has come by then is read as far as it goes.
     let _ = timeout_at(request.deadline.map_or(end, |deadline| deadline.min(end)), reading).await;
-    let refusal = mistral::Refusal {
+    let refusal = chat::Refusal {
         status: response.status().as_u16(),
         headers: response.headers(),
         body: &body,
         model: &request.settings.model,
         now: Timestamp::now(),
     };
-    mistral::refused(&refusal, origin)
+    chat::refused(&refusal, origin)
 }
 
 fn correlation_id(headers: &HeaderMap) -> Option<String> {

@@ -1,17 +1,16 @@
 //! Providers: a history and settings in, pieces of the model's answer out.
 //!
-//! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; a folder per dialect (today only
-//! `mistral`) knows what the JSON means. What the dialects share stays outside of their folders; a second one makes
-//! [`Transcript`] and the answer's decoder enums over both.
+//! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; `chat` knows what the JSON of chat
+//! completions means.
 //!
 //! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Failure`] says whether and when that is worth while.
 
+mod chat;
 mod client;
 mod completion;
 mod fault;
 mod key;
-mod mistral;
 mod origin;
 mod pages;
 mod quota;
@@ -55,7 +54,7 @@ pub struct Options {
 /// they have in common.
 #[derive(Clone, Default)]
 pub struct Transcript {
-    messages: mistral::Messages,
+    messages: chat::Messages,
 }
 
 impl Transcript {

@@ -1,4 +1,4 @@
-//! Mistral's dialect of chat completions (`POST /v1/chat/completions`). Its JSON stays in this folder.
+//! Chat completions (`POST /v1/chat/completions`). Its JSON stays in this folder.
 
 mod calls;
 mod chunks;
