@@ -11,7 +11,7 @@ use reqwest::{Client, Response, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Completion, Entry, Failure, Options, Request, Transcript, chat,
+    Completion, Dialect, Entry, Failure, Options, Request, Transcript, chat,
     completion::Limits,
     key::{KeyError, Keys},
     origin::Origin,
@@ -38,6 +38,7 @@ pub struct Provider {
 #[derive(Debug)]
 struct Inner {
     origin: Origin,
+    dialect: Dialect,
     endpoint: Url,
     keys: Keys,
     client: Client,
@@ -60,8 +61,16 @@ impl Error for OptionsError {}
 impl Provider {
     /// A provider; nothing is sent yet. A key that is there but unusable is an error here, a missing one only when it is needed.
     pub fn new(options: Options) -> Result<Provider, OptionsError> {
-        let Options { name, base_url, key, connect_timeout, first_byte_timeout, idle_timeout, max_output_bytes } =
-            options;
+        let Options {
+            name,
+            dialect,
+            base_url,
+            key,
+            connect_timeout,
+            first_byte_timeout,
+            idle_timeout,
+            max_output_bytes,
+        } = options;
         let endpoint = endpoint(&base_url)?;
         let client = client(&endpoint, connect_timeout)?;
         let host = match (endpoint.host_str(), endpoint.port()) {
@@ -77,7 +86,7 @@ impl Provider {
             Ok(_) | Err(KeyError::Missing) => {}
         }
         let limits = Limits { idle_timeout, max_output_bytes };
-        Ok(Provider { inner: Arc::new(Inner { origin, endpoint, keys, client, first_byte_timeout, limits }) })
+        Ok(Provider { inner: Arc::new(Inner { origin, dialect, endpoint, keys, client, first_byte_timeout, limits }) })
     }
 
     /// Its name.
@@ -90,19 +99,28 @@ impl Provider {
         self.inner.keys.authorization().is_ok()
     }
 
-    /// A history in the provider's form.
-    pub fn encode(&self, entries: &[Arc<Entry>]) -> Transcript {
-        self.extend(&Transcript::default(), entries)
+    /// What it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect
     }
 
-    /// The same history with more entries: equals encoding all of them, but costs only the new ones.
-    pub fn extend(&self, transcript: &Transcript, entries: &[Arc<Entry>]) -> Transcript {
-        transcript.extend(entries, self.name())
+    /// A history in the provider's form. Fails with INVALID_REQUEST, and a violation for each, if it holds chunks that the
+    /// provider can't be told of and that an answer depends on.
+    pub fn encode(&self, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
+        Transcript::empty(self.inner.origin.provider.clone(), self.inner.dialect).extend(entries)
     }
 
-    /// The body that [`Provider::complete`] sends.
-    pub fn body(&self, request: Request<'_>) -> Vec<u8> {
-        self.prepare(&request).body
+    /// The same history with more entries: equals encoding all of them, but costs only the new ones. Fails as
+    /// [`Provider::encode`] does, and with INTERNAL if the transcript is another provider's.
+    pub fn extend(&self, transcript: &Transcript, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
+        self.require_own(transcript)?;
+        transcript.extend(entries)
+    }
+
+    /// The body that [`Provider::complete`] sends. Fails with INVALID_REQUEST if arguments are set that the provider's dialect
+    /// does not have (see [`Dialect::check_args`]), and with INTERNAL if the transcript is another provider's.
+    pub fn body(&self, request: Request<'_>) -> Result<Vec<u8>, Failure> {
+        Ok(self.prepare(&request)?.body)
     }
 
     /// Calls the model. Answers when the head of the provider's answer is there and says success; dropping the future or the
@@ -117,7 +135,7 @@ impl Provider {
         if request.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(inner.origin.failure(Reason::Timeout, "the deadline passed before the model was asked"));
         }
-        let chat::Encoded { body, continued } = self.prepare(&request);
+        let chat::Encoded { body, continued } = self.prepare(&request)?;
         let accept = if request.stream { "text/event-stream" } else { "application/json" };
         let sending = inner
             .client
@@ -148,9 +166,17 @@ impl Provider {
         Completion::new(response, answer, origin, inner.limits, &request)
     }
 
-    fn prepare(&self, request: &Request<'_>) -> chat::Encoded {
-        let Request { settings, transcript, stream, continue_last, deadline: _ } = *request;
-        chat::encode(settings, &transcript.messages, stream, continue_last, self.name())
+    fn prepare(&self, request: &Request<'_>) -> Result<chat::Encoded, Failure> {
+        self.require_own(request.transcript)?;
+        chat::encode(request, &request.transcript.messages, request.transcript.target())
+    }
+
+    fn require_own(&self, transcript: &Transcript) -> Result<(), Failure> {
+        if transcript.is_for(self) {
+            return Ok(());
+        }
+        let text = format!("a history encoded for {} was given to {}", transcript.provider, self.name());
+        Err(Failure::new(Reason::Internal, text))
     }
 }
 
@@ -224,10 +250,11 @@ async fn refusal(mut response: Response, request: Request<'_>, origin: &Origin) 
         status: response.status().as_u16(),
         headers: response.headers(),
         body: &body,
-        model: &request.settings.model,
+        model: request.model,
         now: Timestamp::now(),
     };
-    chat::refused(&refusal, origin)
+    let (failure, _class) = chat::refused(&refusal, origin);
+    failure
 }
 
 fn correlation_id(headers: &HeaderMap) -> Option<String> {

@@ -22,19 +22,22 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub use self::{
+    chat::Dialect,
     client::{OptionsError, Provider},
     completion::Completion,
     fault::{Fault, FaultClass},
     key::{KeySource, Secret},
     quota::Quota,
 };
-use crate::domain::{Chunk, Entry, Failure, FinishReason, Settings, Usage, entry::Thinking};
+use crate::domain::{Chunk, Entry, Failure, FinishReason, Omission, Settings, Usage, entry::Thinking};
 
 /// Where a provider is, and what is allowed to it.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Its name in failures and in the thinking that it signs, such as "mistral".
     pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
     /// Such as `https://api.mistral.ai`, with or without `/v1`. http or https, without user name and query.
     pub base_url: String,
     /// Its key.
@@ -50,42 +53,67 @@ pub struct Options {
     pub max_output_bytes: usize,
 }
 
-/// The messages of a history as the provider takes them, ready to be sent. Cheap to clone; states of one history share what
-/// they have in common.
-#[derive(Clone, Default)]
+/// The messages of a history as one provider takes them, ready to be sent. Cheap to clone; states of one history share what they
+/// have in common.
+#[derive(Clone)]
 pub struct Transcript {
+    provider: Arc<str>,
+    dialect: Dialect,
     messages: chat::Messages,
 }
 
 impl Transcript {
     /// About how much memory it holds: its encoded length.
     pub fn size_bytes(&self) -> usize {
-        self.messages.size_bytes()
+        self.messages.size_bytes(self.target())
     }
 
-    fn extend(&self, entries: &[Arc<Entry>], provider: &str) -> Transcript {
-        Transcript { messages: self.messages.extend(entries, provider) }
+    /// What the messages do not hold of the history, one a kind: other providers' thinking, and references.
+    pub fn omissions(&self) -> &[Omission] {
+        self.messages.omissions()
+    }
+
+    /// Whether this provider can be sent it.
+    pub fn is_for(&self, provider: &Provider) -> bool {
+        *self.provider == *provider.name() && self.dialect == provider.dialect()
+    }
+
+    fn empty(provider: Arc<str>, dialect: Dialect) -> Transcript {
+        Transcript { provider, dialect, messages: chat::Messages::default() }
+    }
+
+    fn extend(&self, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
+        let messages = self.messages.extend(entries, self.target())?;
+        Ok(Transcript { provider: self.provider.clone(), dialect: self.dialect, messages })
+    }
+
+    fn target(&self) -> chat::Target<'_> {
+        chat::Target { provider: &self.provider, dialect: self.dialect }
     }
 }
 
 impl fmt::Debug for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transcript").field("size_bytes", &self.size_bytes()).finish()
+        f.debug_struct("Transcript").field("provider", &self.provider).field("size_bytes", &self.size_bytes()).finish()
     }
 }
 
 /// One call of the model.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// Model, instructions, tools and arguments.
+    /// Instructions, tools and arguments. Its model is not read: it may name a provider too.
     pub settings: &'a Settings,
-    /// The history.
+    /// The model, as the provider names it.
+    pub model: &'a str,
+    /// The history, encoded for this provider.
     pub transcript: &'a Transcript,
     /// Pieces as they are made; otherwise all at the end.
     pub stream: bool,
     /// The history ends in an assistant message that the model continues. The answer holds only what it adds. Without effect
     /// where there is nothing to continue.
     pub continue_last: bool,
+    /// Replaces the settings' `max_tokens`: what a budget has left may be less.
+    pub max_tokens: Option<u32>,
     /// Bounds the whole call, answer included; after it TIMEOUT.
     pub deadline: Option<Instant>,
 }

@@ -1,19 +1,19 @@
-//! Mistral's refusals as failures of the error table.
+//! Refusals as failures of the error table, and what may be done about them.
 //!
-//! Its services and gateways write errors in a dozen shapes; `Said` reads them all. The provider's own text reaches the caller
-//! only where it explains the caller's mistake (400, 404, 422, a guardrail's 403), cut to 500 characters and without the
-//! rejected input that validation errors echo.
+//! The provider's own text reaches the caller only where it explains the caller's mistake (400, 404, 422, a guardrail's 403), cut
+//! and without the rejected input that validation errors echo. What a 500 means is told by its status; only llama.cpp writes one
+//! for a history that is too long.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
-use super::wire;
+use super::{
+    said::{Said, identifier},
+    wire,
+};
 use crate::{
     domain::{Failure, Reason},
-    upstream::{origin::Origin, retry_after::retry_after_ms},
+    upstream::{fault::FaultClass, origin::Origin, retry_after::retry_after_ms},
 };
-
-const LONGEST_TEXT: usize = 500;
 
 /// A refusal as it came.
 pub(in crate::upstream) struct Refusal<'a> {
@@ -29,29 +29,30 @@ pub(in crate::upstream) struct Refusal<'a> {
     pub(in crate::upstream) now: Timestamp,
 }
 
-/// The failure that a refusal is.
-pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> Failure {
+/// The failure that a refusal is, and what may be done about it.
+pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (Failure, FaultClass) {
+    use FaultClass::{Permanent, RateLimited, TooLong, Transient};
     let said = Said::read(refusal.body);
-    let mut failure = match refusal.status {
-        400 | 404 | 422 if said.names_unknown_model() => model_not_found(&said, refusal.model, origin),
-        400 | 422 if said.is_too_long() => too_long(&said, origin),
-        400 | 422 => invalid(&said, origin),
-        404 | 405 if said.is_no_route() => no_route(refusal.status, origin),
-        404 => model_not_found(&said, refusal.model, origin),
-        413 => too_long(&said, origin),
-        401 => key_refused(origin),
-        402 => no_credit(origin),
-        403 if said.is_guardrail() => guardrail(&said, origin),
-        403 => not_allowed(origin),
-        408 => origin.failure(Reason::Timeout, format!("{} took too long to answer (HTTP 408)", origin.provider)),
-        429 => rate_limited(origin),
-        status @ 500..=599 => {
-            origin.failure(Reason::ServiceUnavailable, format!("{} failed (HTTP {status}); try again", origin.provider))
-        }
-        status @ 300..=399 => origin.protocol(format!(
-            "HTTP {status}, a redirect, which is not followed because the API key would travel with it; check provider.base_url"
-        )),
-        status => origin.protocol(format!("HTTP {status} is not an answer of chat completions")),
+    let (mut failure, class) = match refusal.status {
+        400 | 404 | 422 if said.names_unknown_model() => (model_not_found(&said, refusal.model, origin), Permanent),
+        400 | 413 | 422 | 500 if said.has_too_long_code() => (too_long(&said, origin), TooLong),
+        400 | 402 | 403 | 429 if said.is_without_credit() => (no_credit(origin), Permanent),
+        400 | 403 if said.is_guardrail() => (guardrail(&said, origin), Permanent),
+        400 | 422 if said.tells_too_long() => (too_long(&said, origin), TooLong),
+        400 | 422 => (invalid(&said, origin), Permanent),
+        404 | 405 if said.is_no_route() => (no_route(refusal.status, origin), Permanent),
+        404 => (model_not_found(&said, refusal.model, origin), Permanent),
+        413 => (too_long(&said, origin), TooLong),
+        401 => (key_refused(origin), Permanent),
+        402 => (no_credit(origin), Permanent),
+        403 => (not_allowed(origin), Permanent),
+        408 => (slow(origin), Transient),
+        429 => (rate_limited(origin), RateLimited),
+        // Not implemented, or another version of HTTP: no try changes that.
+        status @ (501 | 505) => (failed(status, origin), Permanent),
+        status @ 500..=599 => (failed(status, origin), Transient),
+        status @ 300..=399 => (redirected(status, origin), Permanent),
+        status => (origin.protocol(format!("HTTP {status} is not an answer of chat completions")), Permanent),
     };
     if let Some(code) = said.code.as_deref().or(said.kind.as_deref()) {
         failure = failure.with("provider_code", code);
@@ -61,7 +62,7 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> Fa
     {
         failure = failure.retry_after_ms(ms);
     }
-    failure
+    (failure, class)
 }
 
 /// Whether an answer with status 200 is an error all the same.
@@ -92,7 +93,7 @@ fn model_not_found(said: &Said, model: &str, origin: &Origin) -> Failure {
     let Origin { provider, host, .. } = origin;
     // A server that is no such API says the same "Not Found" as one that lacks the model.
     let doubt = if said.code.is_none() {
-        format!(", or {host} is no server of its API (provider.base_url)")
+        format!(", or {host} is no server of its API ({})", origin.setting("base_url"))
     } else {
         String::new()
     };
@@ -102,14 +103,22 @@ fn model_not_found(said: &Said, model: &str, origin: &Origin) -> Failure {
 }
 
 fn no_route(status: u16, origin: &Origin) -> Failure {
-    let text =
-        format!("{} has no chat completions at this address (HTTP {status}); check provider.base_url", origin.host);
+    let Origin { host, .. } = origin;
+    let setting = origin.setting("base_url");
+    let text = format!("{host} has no chat completions at this address (HTTP {status}); check {setting}");
     origin.failure(Reason::ServiceUnavailable, text)
 }
 
 fn too_long(said: &Said, origin: &Origin) -> Failure {
     let text = format!("the history does not fit the model's context window: {}", said.text());
-    origin.failure(Reason::ContextLengthExceeded, text)
+    let mut failure = origin.failure(Reason::ContextLengthExceeded, text);
+    if let Some(tokens) = said.window.context_tokens {
+        failure = failure.with("context_tokens", tokens.to_string());
+    }
+    if let Some(tokens) = said.window.requested_tokens {
+        failure = failure.with("requested_tokens", tokens.to_string());
+    }
+    failure
 }
 
 fn invalid(said: &Said, origin: &Origin) -> Failure {
@@ -118,9 +127,10 @@ fn invalid(said: &Said, origin: &Origin) -> Failure {
 
 fn key_refused(origin: &Origin) -> Failure {
     let text = format!(
-        "{} refused the API key; put a valid one into {} or provider.key_file",
+        "{} refused the API key; put a valid one into {} or {}",
         origin.provider,
-        origin.key_variable()
+        origin.key_variable(),
+        origin.setting("key_file")
     );
     origin.failure(Reason::InvalidApiKey, text)
 }
@@ -147,133 +157,17 @@ fn rate_limited(origin: &Origin) -> Failure {
     origin.failure(Reason::RateLimitExceeded, format!("the rate limit of {} is reached", origin.provider))
 }
 
-/// What the body of a refusal says, whatever its shape.
-#[derive(Debug, Default)]
-struct Said {
-    message: Option<String>,
-    code: Option<String>,
-    kind: Option<String>,
-    /// The guardrails' categories that the input falls into.
-    violated: Vec<String>,
-    has_guardrails: bool,
-    is_json: bool,
+fn slow(origin: &Origin) -> Failure {
+    origin.failure(Reason::Timeout, format!("{} took too long to answer (HTTP 408)", origin.provider))
 }
 
-impl Said {
-    fn read(body: &[u8]) -> Said {
-        let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return Said::default() };
-        let inner = body.get("error").and_then(Value::as_object);
-        let field = |name: &str| body.get(name).or_else(|| inner.and_then(|inner| inner.get(name)));
-        let message =
-            [field("message"), field("detail"), body.get("error")].into_iter().flatten().find_map(explanation);
-        let mut violated = Vec::new();
-        if let Some(guardrails) = field("guardrails") {
-            collect_violated(guardrails, &mut violated);
-        }
-        Said {
-            message,
-            code: field("code").and_then(identifier),
-            kind: field("type").and_then(identifier),
-            violated,
-            has_guardrails: field("guardrails").is_some(),
-            is_json: true,
-        }
-    }
-
-    fn text(&self) -> &str {
-        self.message.as_deref().unwrap_or("it gave no explanation")
-    }
-
-    fn has_code(&self, codes: &[&str]) -> bool {
-        [&self.code, &self.kind].into_iter().flatten().any(|code| codes.contains(&code.as_str()))
-    }
-
-    fn mentions(&self, phrases: &[&str]) -> bool {
-        let message = self.message.as_deref().unwrap_or_default().to_lowercase();
-        phrases.iter().any(|phrase| message.contains(phrase))
-    }
-
-    fn names_unknown_model(&self) -> bool {
-        self.has_code(&["1500", "3040", "invalid_model", "model_not_found"])
-    }
-
-    fn is_too_long(&self) -> bool {
-        const CODES: &[&str] = &["model_context_exceeded", "prompt_too_long", "context_length_exceeded"];
-        const PHRASES: &[&str] = &[
-            "model_context_exceeded",
-            "prompt_too_long",
-            "maximum context length",
-            "too large for model",
-            "context window",
-            "prompt is too long",
-        ];
-        self.has_code(CODES) || self.mentions(PHRASES)
-    }
-
-    fn is_no_route(&self) -> bool {
-        !self.is_json || self.mentions(&["no route matched", "method not allowed"])
-    }
-
-    fn is_guardrail(&self) -> bool {
-        self.has_guardrails || self.has_code(&["3201"]) || self.mentions(&["guardrail"])
-    }
+fn failed(status: u16, origin: &Origin) -> Failure {
+    origin.failure(Reason::ServiceUnavailable, format!("{} failed (HTTP {status}); try again", origin.provider))
 }
 
-/// A text, or the list of a validation error as `place: message` without the rejected values.
-fn explanation(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(errors) => errors.iter().filter_map(validation_error).collect::<Vec<_>>().join("; "),
-        Value::Object(wrapped) => explanation(wrapped.get("detail").or_else(|| wrapped.get("message"))?)?,
-        Value::Null | Value::Bool(_) | Value::Number(_) => return None,
-    };
-    (!text.is_empty()).then(|| shortened(&text))
-}
-
-fn validation_error(error: &Value) -> Option<String> {
-    let message = error.get("msg")?.as_str()?;
-    let steps = error.get("loc").and_then(Value::as_array).into_iter().flatten();
-    let steps = steps.filter_map(|step| match step {
-        Value::String(name) => Some(name.clone()),
-        Value::Number(index) => Some(index.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    });
-    let place: Vec<String> = steps.skip_while(|step| step == "body").collect();
-    Some(if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) })
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// A code or type, if it looks like one: anything else may be a text that quotes something.
-fn identifier(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-    };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then_some(text)
-}
-
-/// The names of all objects that hold `"violated": true`, however deep.
-fn collect_violated(value: &Value, found: &mut Vec<String>) {
-    let visit = |(name, value): (&String, &Value), found: &mut Vec<String>| {
-        let violated = value.get("violated") == Some(&Value::Bool(true));
-        let name = violated.then(|| identifier(&Value::String(name.clone()))).flatten();
-        found.extend(name.filter(|name| !found.contains(name)));
-        collect_violated(value, found);
-    };
-    match value {
-        Value::Object(object) => {
-            let object: &Map<String, Value> = object;
-            object.iter().for_each(|pair| visit(pair, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect_violated(item, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
+fn redirected(status: u16, origin: &Origin) -> Failure {
+    origin.protocol(format!(
+        "HTTP {status}, a redirect, which is not followed because the API key would travel with it; check {}",
+        origin.setting("base_url")
+    ))
 }

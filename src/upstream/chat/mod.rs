@@ -4,17 +4,23 @@ mod calls;
 mod chunks;
 mod content;
 mod decode;
+mod dialect;
 mod echo;
 mod encode;
 mod errors;
 #[cfg(test)]
 mod golden;
+mod losses;
 mod messages;
 mod render;
+mod said;
 mod tool_id;
+mod window;
 mod wire;
 
 pub(super) use decode::Answer;
+pub use dialect::Dialect;
+pub(super) use dialect::Target;
 pub(super) use encode::{Encoded, encode};
 pub(super) use errors::{Refusal, refused};
 pub(super) use messages::Messages;
