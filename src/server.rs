@@ -11,7 +11,7 @@ use crate::{
     grpc::{self, health::Health},
     offline::Offline,
     store::{self, Store},
-    upstream::{KeyHeader, KeySource, Provider, Secret},
+    upstream::{Dialect, KeyHeader, KeySource, Provider, Secret},
 };
 
 /// Why the server could not run, or had to stop.
@@ -198,6 +198,7 @@ fn provider(config: &Config, offline: Option<&Offline>) -> Result<Provider, Erro
     };
     Provider::new(crate::upstream::Options {
         name: name.to_owned(),
+        dialect: Dialect::Mistral,
         base_url,
         key,
         key_place: "MISTRAL_API_KEY or provider.key_file".to_owned(),

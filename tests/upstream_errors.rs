@@ -43,7 +43,7 @@ async fn refusal(reply: Reply) -> Failure {
     let server = ScriptedProvider::start().await;
     server.reply(reply);
     let provider = provider(&server.base_url());
-    let transcript = provider.encode(&history([user(SECRET)]));
+    let transcript = provider.encode(&history([user(SECRET)])).expect("it can be told");
     let settings = settings();
     provider.complete(request(&settings, &transcript)).await.expect_err("a refusal").failure
 }
@@ -171,21 +171,21 @@ async fn the_operator_s_mistakes_are_told_without_the_provider_s_words() {
     let secret = |status| json(status, r#"{"message":"the user's secret","request_id":"1"}"#);
     assert_rows(vec![
         row("key, by detail", json(401, r#"{"detail":"Unauthorized"}"#), Reason::InvalidApiKey, "MISTRAL_API_KEY"),
-        row("key, by the gateway", secret(401), Reason::InvalidApiKey, "provider.key_file"),
+        row("key, by the gateway", secret(401), Reason::InvalidApiKey, "providers.mistral.key_file"),
         row("no credit", secret(402), Reason::InsufficientCredits, "no credit"),
         row("not allowed", secret(403), Reason::PermissionDenied, "does not allow"),
         row(
             "wrong base URL",
             json(404, r#"{"message":"no Route matched with those values","request_id":"1"}"#),
             Reason::ServiceUnavailable,
-            "check provider.base_url",
+            "check providers.mistral.base_url",
         )
         .retry(1000),
         row(
             "some web server",
             Reply::plain(404, "text/html", "<html>"),
             Reason::ServiceUnavailable,
-            "provider.base_url",
+            "providers.mistral.base_url",
         )
         .retry(1000),
         row(

@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_millis(60);
 /// Runs a call that is expected to fail, at its start or later.
 async fn fault(provider: &Provider, stream: bool, deadline: Option<Instant>) -> Fault {
     let settings = settings();
-    let transcript = provider.encode(&history([user("Hello")]));
+    let transcript = provider.encode(&history([user("Hello")])).expect("taken");
     match provider.complete(Request { deadline, stream, ..request(&settings, &transcript) }).await {
         Err(fault) => fault,
         Ok(completion) => read(completion).await.1.expect("this answer fails"),
@@ -144,7 +144,7 @@ async fn the_quota_is_read_of_answers_and_refusals() {
     let expected = Quota { limit_requests: Some(60), remaining_tokens: Some(9000), ..Quota::default() };
     let provider = provider(&server.base_url());
     let settings = settings();
-    let transcript = provider.encode(&history([user("Hello")]));
+    let transcript = provider.encode(&history([user("Hello")])).expect("taken");
     server.reply(quota(Reply::text("yes")));
     let completion = provider.complete(request(&settings, &transcript)).await.expect("an answer");
     assert_eq!(completion.quota(), expected);

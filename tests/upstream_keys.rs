@@ -17,7 +17,7 @@ use crate::support::{
 /// Calls the model once; with the caller's own key, if there is one.
 async fn call(provider: &Provider, own: Option<&str>) -> Result<(), Failure> {
     let settings = settings();
-    let transcript = provider.encode(&history([user("Hello")]));
+    let transcript = provider.encode(&history([user("Hello")])).expect("taken");
     let own = own.map(Secret::new);
     let request = Request { key: own.as_ref(), ..request(&settings, &transcript) };
     provider.complete(request).await.map(drop).map_err(|fault| fault.failure)

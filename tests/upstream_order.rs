@@ -1,4 +1,5 @@
-//! Whatever entries a history holds, what is sent keeps Mistral's rules of order, and encoding it step by step gives the same.
+//! Whatever entries a history holds, what is sent keeps Mistral's rules of order, and encoding it step by step gives the same in
+//! both dialects.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use causerie::{
         entry::{OutputStatus, Role},
     },
     offline::{MODELS, Offline, Options},
-    upstream::{Request, Transcript},
+    upstream::{Provider, Request, Transcript},
 };
 use proptest::{
     collection::vec,
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::support::{
     history::*,
-    upstream::{provider, read, request, settings},
+    upstream::{openai, provider, read, request, settings},
 };
 
 /// A part of a history that obeys the domain's rules wherever it stands.
@@ -208,30 +209,60 @@ proptest! {
     fn every_history_is_sent_in_an_order_that_mistral_takes((entries, continue_last, cuts) in case()) {
         let provider = provider("http://127.0.0.1:1");
         let settings = settings();
-        let whole = provider.encode(&entries);
-        let body = |transcript: &Transcript, continue_last| {
-            provider.body(Request { continue_last, ..request(&settings, transcript) })
-        };
-
-        let sent: Value = serde_json::from_slice(&body(&whole, continue_last)).expect("the body is JSON");
+        let whole = provider.encode(&entries).expect("Mistral takes every history");
+        let sent = body(&provider, &settings, &whole, continue_last);
+        let sent: Value = serde_json::from_slice(&sent).expect("the body is JSON");
         check(sent["messages"].as_array().map_or(&[], Vec::as_slice))?;
-
-        let mut grown = Transcript::default();
-        let mut begin = 0;
-        for cut in cuts.into_iter().chain([entries.len()]) {
-            grown = provider.extend(&grown, &entries[begin..cut]);
-            // A history that some step ends at can be sent too.
-            serde_json::from_slice::<Value>(&body(&grown, true)).expect("the body is JSON");
-            begin = cut;
-        }
-        for continue_last in [false, true] {
-            prop_assert_eq!(
-                String::from_utf8(body(&grown, continue_last)),
-                String::from_utf8(body(&whole, continue_last))
-            );
-        }
-        prop_assert_eq!(grown.size_bytes(), whole.size_bytes());
+        grows_to(&provider, &settings, &entries, cuts)?;
     }
+
+    #[test]
+    fn every_history_grows_step_by_step_for_openai_too((entries, _, cuts) in case()) {
+        grows_to(&openai("http://127.0.0.1:1"), &settings(), &entries, cuts)?;
+    }
+}
+
+fn body(provider: &Provider, settings: &Settings, transcript: &Transcript, continue_last: bool) -> Vec<u8> {
+    provider.body(Request { continue_last, ..request(settings, transcript) }).expect("the arguments are known")
+}
+
+/// Encoding a history step by step is the same as encoding it at once, refusals and omissions included.
+fn grows_to(
+    provider: &Provider,
+    settings: &Settings,
+    entries: &[Arc<Entry>],
+    cuts: Vec<usize>,
+) -> Result<(), TestCaseError> {
+    let whole = provider.encode(entries);
+    let mut grown = provider.encode(&[]);
+    let mut begin = 0;
+    for cut in cuts.into_iter().chain([entries.len()]) {
+        grown = grown.and_then(|grown| provider.extend(&grown, &entries[begin..cut]));
+        if let Ok(grown) = &grown {
+            // A history that some step ends at can be sent too.
+            let sent = body(provider, settings, grown, true);
+            serde_json::from_slice::<Value>(&sent).expect("the body is JSON");
+        }
+        begin = cut;
+    }
+    let (grown, whole) = match (grown, whole) {
+        (Ok(grown), Ok(whole)) => (grown, whole),
+        // The first step that is refused tells only what it holds itself.
+        (Err(first), Err(all)) => {
+            prop_assert!(all.violations.starts_with(&first.violations), "{first} is not the beginning of {all}");
+            return Ok(());
+        }
+        (grown, whole) => return Err(TestCaseError::fail(format!("{grown:?} is not {whole:?}"))),
+    };
+    for continue_last in [false, true] {
+        prop_assert_eq!(
+            String::from_utf8(body(provider, settings, &grown, continue_last)),
+            String::from_utf8(body(provider, settings, &whole, continue_last))
+        );
+    }
+    prop_assert_eq!(grown.size_bytes(), whole.size_bytes());
+    prop_assert_eq!(grown.omissions(), whole.omissions());
+    Ok(())
 }
 
 /// The offline stand-in checks requests with code of its own.
@@ -243,9 +274,9 @@ async fn the_stand_in_takes_every_history_too() {
     let mut runner = TestRunner::deterministic();
     for _ in 0..100 {
         let (entries, continue_last, _) = case().new_tree(&mut runner).expect("a case").current();
-        let transcript = provider.encode(&entries);
+        let transcript = provider.encode(&entries).expect("Mistral takes every history");
         let request = Request { continue_last, ..request(&settings, &transcript) };
-        let body = String::from_utf8(provider.body(request)).expect("JSON is text");
+        let body = String::from_utf8(provider.body(request).expect("the arguments are known")).expect("JSON is text");
         let completion =
             provider.complete(request).await.unwrap_or_else(|fault| panic!("{} for {body}", fault.failure));
         let (pieces, failure) = read(completion).await;

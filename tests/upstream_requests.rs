@@ -18,9 +18,9 @@ use crate::support::{
 
 fn body(settings: &Settings, bodies: Vec<Body>, continue_last: bool) -> Value {
     let provider = provider("http://127.0.0.1:1");
-    let transcript = provider.encode(&history(bodies));
+    let transcript = provider.encode(&history(bodies)).expect("it can be told");
     let request = Request { continue_last, ..request(settings, &transcript) };
-    serde_json::from_slice(&provider.body(request)).expect("the body is JSON")
+    serde_json::from_slice(&provider.body(request).expect("the arguments are known")).expect("the body is JSON")
 }
 
 fn assert_body(name: &str, body: &Value) {

@@ -74,7 +74,7 @@ impl Shared {
     /// Finds what a request runs on.
     pub(super) async fn ground(self: &Arc<Shared>, request: &TurnRequest) -> Result<Ground, Failure> {
         match &request.base {
-            Base::Start => Ok(self.nothing(request.skip_completion)),
+            Base::Start => self.nothing(request.skip_completion),
             Base::Append { conversation_id, require_head } => {
                 let parent = self.find(*conversation_id)?;
                 if *require_head && !self.store.is_head(&parent).map_err(failures::store)? {
@@ -109,9 +109,12 @@ impl Shared {
         found.ok_or_else(|| failures::no_conversation(id))
     }
 
-    fn nothing(&self, skip: bool) -> Ground {
-        let history = (!skip).then(|| History { transcript: self.provider.encode(&[]), ending: Ending::Answered });
-        Ground { parent: None, kept: 0, pending: Vec::new(), history, last_entry: None }
+    fn nothing(&self, skip: bool) -> Result<Ground, Failure> {
+        let history = match skip {
+            true => None,
+            false => Some(History { transcript: self.provider.encode(&[])?, ending: Ending::Answered }),
+        };
+        Ok(Ground { parent: None, kept: 0, pending: Vec::new(), history, last_entry: None })
     }
 
     async fn whole(self: &Arc<Shared>, parent: Stored, skip: bool) -> Result<Ground, Failure> {
@@ -140,7 +143,7 @@ impl Shared {
     fn load(&self, of: &Stored, keep: u64) -> Result<(Vec<Arc<Entry>>, History), Failure> {
         let entries = self.store.history(of, keep).map_err(failures::store)?;
         let ending = sequence::ending(last_body(&entries));
-        let history = History { transcript: self.provider.encode(&entries), ending };
+        let history = History { transcript: self.provider.encode(&entries)?, ending };
         Ok((entries, history))
     }
 

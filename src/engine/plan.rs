@@ -63,7 +63,7 @@ pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider:
     let now = ids::now();
     let inputs: Arc<[Arc<Entry>]> =
         inputs.into_iter().map(|draft| Arc::new(draft.into_entry(ids::entry_uuid(), now))).collect();
-    let question = ground.history.map(|history| ask(provider, &history, &inputs, terms.stream));
+    let question = ground.history.map(|history| ask(provider, &history, &inputs, terms.stream)).transpose()?;
     Ok(Plan {
         id: terms.id,
         last_entry: inputs.last().map(|entry| entry.id).or(ground.last_entry),
@@ -79,10 +79,10 @@ pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider:
     })
 }
 
-fn ask(provider: &Provider, history: &History, inputs: &[Arc<Entry>], stream: bool) -> Question {
+fn ask(provider: &Provider, history: &History, inputs: &[Arc<Entry>], stream: bool) -> Result<Question, Failure> {
     let ending = inputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
-    let transcript = provider.extend(&history.transcript, inputs);
-    Question { history: History { transcript, ending }, stream }
+    let transcript = provider.extend(&history.transcript, inputs)?;
+    Ok(Question { history: History { transcript, ending }, stream })
 }
 
 /// A model answers questions and results, and continues what is unfinished.

@@ -83,10 +83,12 @@ impl Run {
     async fn relay(&self, question: Question, assembler: &mut Assembler, outputs: &mut Outputs) -> Result<(), Failure> {
         let request = crate::upstream::Request {
             settings: &self.plan.settings,
+            model: &self.plan.settings.model,
             transcript: &question.history.transcript,
             stream: question.stream,
             continue_last: question.history.ending == Ending::Unfinished,
             key: None,
+            max_tokens: None,
             // The turn itself watches its deadline, for all that it does.
             deadline: None,
         };
@@ -223,7 +225,8 @@ impl Run {
 
     /// Has the new version's history ready for the next turn.
     fn remember(&self, turn: &Turn, stored: &Stored, asked: &History) {
-        let transcript = self.shared.provider.extend(&asked.transcript, &turn.outputs);
+        // What can't be encoded is refused when it is asked for again; here it is only not kept.
+        let Ok(transcript) = self.shared.provider.extend(&asked.transcript, &turn.outputs) else { return };
         // An empty answer leaves the question open.
         let ending = turn.outputs.last().map_or(asked.ending, |entry| sequence::ending(Some(&entry.body)));
         self.shared.histories.keep(stored.version.id, History { transcript, ending });

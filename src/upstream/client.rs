@@ -10,11 +10,10 @@ use reqwest::{Client, RequestBuilder, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Completion, Entry, Failure, Fault, FaultClass, Options, Request, Secret, Transcript,
+    Completion, Dialect, Entry, Failure, Fault, FaultClass, Options, Request, Secret, Transcript, chat,
     completion::Limits,
     endpoint::Endpoint,
     key::{KeyError, KeyHeader, Keys},
-    mistral,
     origin::Origin,
     refusal::{Refused, Sent},
 };
@@ -33,6 +32,7 @@ pub struct Provider {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) origin: Origin,
+    dialect: Dialect,
     pub(super) endpoint: Endpoint,
     keys: Keys,
     key_place: String,
@@ -61,6 +61,7 @@ impl Provider {
     pub fn new(options: Options) -> Result<Provider, OptionsError> {
         let Options {
             name,
+            dialect,
             base_url,
             key,
             key_place,
@@ -81,6 +82,7 @@ impl Provider {
         let limits = Limits { idle_timeout, max_output_bytes };
         let inner = Inner {
             origin,
+            dialect,
             endpoint,
             keys,
             key_place,
@@ -104,19 +106,28 @@ impl Provider {
         self.inner.keys.is_there()
     }
 
-    /// A history in the provider's form.
-    pub fn encode(&self, entries: &[Arc<Entry>]) -> Transcript {
-        self.extend(&Transcript::default(), entries)
+    /// What it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect
     }
 
-    /// The same history with more entries: equals encoding all of them, but costs only the new ones.
-    pub fn extend(&self, transcript: &Transcript, entries: &[Arc<Entry>]) -> Transcript {
-        transcript.extend(entries, self.name())
+    /// A history in the provider's form. Fails with INVALID_REQUEST, and a violation for each, if it holds chunks that the
+    /// provider can't be told of and that an answer depends on.
+    pub fn encode(&self, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
+        Transcript::empty(self.inner.origin.provider.clone(), self.inner.dialect).extend(entries)
     }
 
-    /// The body that [`Provider::complete`] sends.
-    pub fn body(&self, request: Request<'_>) -> Vec<u8> {
-        self.prepare(&request).body
+    /// The same history with more entries: equals encoding all of them, but costs only the new ones. Fails as
+    /// [`Provider::encode`] does, and with INTERNAL if the transcript is another provider's.
+    pub fn extend(&self, transcript: &Transcript, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
+        self.require_own(transcript)?;
+        transcript.extend(entries)
+    }
+
+    /// The body that [`Provider::complete`] sends. Fails with INVALID_REQUEST if arguments are set that the provider's dialect
+    /// does not have (see [`Dialect::check_args`]), and with INTERNAL if the transcript is another provider's.
+    pub fn body(&self, request: Request<'_>) -> Result<Vec<u8>, Failure> {
+        Ok(self.prepare(&request)?.body)
     }
 
     /// Calls the model. Answers when the head of the provider's answer is there and says success; dropping the future or the
@@ -133,7 +144,9 @@ impl Provider {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(inner.too_late());
         }
-        let mistral::Encoded { body, continued } = self.prepare(&request);
+        let prepared = self.prepare(&request);
+        let chat::Encoded { body, continued } =
+            prepared.map_err(|failure| Fault::new(FaultClass::Permanent, failure))?;
         let accept = if request.stream { "text/event-stream" } else { "application/json" };
         let sending = inner
             .request(Method::POST, &inner.endpoint.chat, &sent)
@@ -151,16 +164,24 @@ impl Provider {
         };
         let origin = inner.origin.answered(&response);
         if response.status() != 200 {
-            let model = &request.settings.model;
-            return Err(inner.refused(Refused { response, model, deadline, sent: &sent }, &origin).await);
+            let refused = Refused { response, model: request.model, deadline, sent: &sent };
+            return Err(inner.refused(refused, &origin).await);
         }
-        let answer = mistral::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
+        let answer = chat::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
         Completion::new(response, answer, origin, inner.limits, &request)
     }
 
-    fn prepare(&self, request: &Request<'_>) -> mistral::Encoded {
-        let Request { settings, transcript, stream, continue_last, key: _, deadline: _ } = *request;
-        mistral::encode(settings, &transcript.messages, stream, continue_last, self.name())
+    fn prepare(&self, request: &Request<'_>) -> Result<chat::Encoded, Failure> {
+        self.require_own(request.transcript)?;
+        chat::encode(request, &request.transcript.messages, request.transcript.target())
+    }
+
+    fn require_own(&self, transcript: &Transcript) -> Result<(), Failure> {
+        if transcript.is_for(self) {
+            return Ok(());
+        }
+        let text = format!("a history encoded for {} was given to {}", transcript.provider, self.name());
+        Err(Failure::new(Reason::Internal, text))
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Failure, Fault, FaultClass, Piece, Quota, Request,
+    chat::Answer,
     client::cause,
-    mistral::Answer,
     origin::Origin,
     sse::{Decoder, TooLong},
 };

@@ -1,7 +1,7 @@
 //! A call of a provider that did not end well: what the caller is told, and what may be done about it.
 
 use super::Quota;
-use crate::domain::{Failure, Reason};
+use crate::domain::Failure;
 
 /// A call that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,37 +36,5 @@ impl Fault {
     /// A fault without an answer.
     pub(super) fn new(class: FaultClass, failure: Failure) -> Fault {
         Fault { failure, class, answered: false, retry_after_ms: None, quota: Quota::default() }
-    }
-}
-
-impl FaultClass {
-    /// What may be done about a refusal with this status, which is not 200.
-    pub(super) fn of(status: u16, reason: Reason) -> FaultClass {
-        match (reason, status) {
-            (Reason::ContextLengthExceeded, _) => FaultClass::TooLong,
-            (_, 429) => FaultClass::RateLimited,
-            (_, 408 | 500 | 502 | 503 | 504) => FaultClass::Transient,
-            // 501, 505 … say that the server can't do it at all; 404 and redirects that this is not its address.
-            (_, _) => FaultClass::Permanent,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_status_decides_unless_the_history_is_too_long() {
-        for status in [408, 500, 502, 503, 504] {
-            assert_eq!(FaultClass::of(status, Reason::ServiceUnavailable), FaultClass::Transient, "{status}");
-        }
-        for status in [201, 302, 400, 401, 402, 403, 404, 405, 409, 422, 501, 505, 529] {
-            assert_eq!(FaultClass::of(status, Reason::ServiceUnavailable), FaultClass::Permanent, "{status}");
-        }
-        assert_eq!(FaultClass::of(429, Reason::RateLimitExceeded), FaultClass::RateLimited);
-        for status in [400, 413, 422, 500] {
-            assert_eq!(FaultClass::of(status, Reason::ContextLengthExceeded), FaultClass::TooLong, "{status}");
-        }
     }
 }

@@ -1,14 +1,14 @@
 //! Providers: a history and settings in, pieces of the model's answer out.
 //!
-//! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; a folder per dialect (today only
-//! `mistral`) knows what the JSON means. What the dialects share stays outside of their folders; a second one makes
-//! [`Transcript`] and the answer's decoder enums over both.
+//! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; `chat` knows what the JSON of chat
+//! completions means.
 //!
 //! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
 mod card;
 mod catalogue;
+mod chat;
 mod client;
 mod completion;
 mod endpoint;
@@ -17,7 +17,6 @@ mod fault;
 pub mod guard;
 mod key;
 mod key_command;
-mod mistral;
 mod models;
 mod origin;
 mod pages;
@@ -34,6 +33,7 @@ use tokio::time::Instant;
 pub use self::{
     card::ModelCard,
     catalogue::{Card, Catalogue, Override, Price},
+    chat::Dialect,
     client::{OptionsError, Provider},
     completion::Completion,
     fault::{Fault, FaultClass},
@@ -42,13 +42,15 @@ pub use self::{
     quota::Quota,
     registry::Providers,
 };
-use crate::domain::{Chunk, Entry, Failure, FinishReason, Settings, Usage, entry::Thinking};
+use crate::domain::{Chunk, Entry, Failure, FinishReason, Omission, Settings, Usage, entry::Thinking};
 
 /// Where a provider is, and what is allowed to it.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Its name in failures and in the thinking that it signs, such as "mistral".
     pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
     /// Such as `https://api.mistral.ai`, with or without `/v1`, or with another path that ends in a version. A path that ends in
     /// `/chat/completions` is taken as it is and may have a query. http or https, without user name.
     pub base_url: String,
@@ -72,36 +74,59 @@ pub struct Options {
     pub max_output_bytes: usize,
 }
 
-/// The messages of a history as the provider takes them, ready to be sent. Cheap to clone; states of one history share what
-/// they have in common.
-#[derive(Clone, Default)]
+/// The messages of a history as one provider takes them, ready to be sent. Cheap to clone; states of one history share what they
+/// have in common.
+#[derive(Clone)]
 pub struct Transcript {
-    messages: mistral::Messages,
+    provider: Arc<str>,
+    dialect: Dialect,
+    messages: chat::Messages,
 }
 
 impl Transcript {
     /// About how much memory it holds: its encoded length.
     pub fn size_bytes(&self) -> usize {
-        self.messages.size_bytes()
+        self.messages.size_bytes(self.target())
     }
 
-    fn extend(&self, entries: &[Arc<Entry>], provider: &str) -> Transcript {
-        Transcript { messages: self.messages.extend(entries, provider) }
+    /// What the messages do not hold of the history, one a kind: other providers' thinking, and references.
+    pub fn omissions(&self) -> &[Omission] {
+        self.messages.omissions()
+    }
+
+    /// Whether this provider can be sent it.
+    pub fn is_for(&self, provider: &Provider) -> bool {
+        *self.provider == *provider.name() && self.dialect == provider.dialect()
+    }
+
+    fn empty(provider: Arc<str>, dialect: Dialect) -> Transcript {
+        Transcript { provider, dialect, messages: chat::Messages::default() }
+    }
+
+    fn extend(&self, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
+        let messages = self.messages.extend(entries, self.target())?;
+        Ok(Transcript { provider: self.provider.clone(), dialect: self.dialect, messages })
+    }
+
+    fn target(&self) -> chat::Target<'_> {
+        chat::Target { provider: &self.provider, dialect: self.dialect }
     }
 }
 
 impl fmt::Debug for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transcript").field("size_bytes", &self.size_bytes()).finish()
+        f.debug_struct("Transcript").field("provider", &self.provider).field("size_bytes", &self.size_bytes()).finish()
     }
 }
 
 /// One call of the model.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// Model, instructions, tools and arguments.
+    /// Instructions, tools and arguments. Its model is not read: it may name a provider too.
     pub settings: &'a Settings,
-    /// The history.
+    /// The model, as the provider names it.
+    pub model: &'a str,
+    /// The history, encoded for this provider.
     pub transcript: &'a Transcript,
     /// Pieces as they are made; otherwise all at the end.
     pub stream: bool,
@@ -110,6 +135,8 @@ pub struct Request<'a> {
     pub continue_last: bool,
     /// The caller's own key, in place of the configured one.
     pub key: Option<&'a Secret>,
+    /// Replaces the settings' `max_tokens`: what a budget has left may be less.
+    pub max_tokens: Option<u32>,
     /// Bounds the whole call, answer included; after it TIMEOUT.
     pub deadline: Option<Instant>,
 }

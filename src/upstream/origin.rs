@@ -52,6 +52,11 @@ impl Origin {
         format!("{}_API_KEY", self.provider.to_uppercase())
     }
 
+    /// The name of one of the provider's settings, such as `providers.mistral.base_url`.
+    pub(super) fn setting(&self, field: &str) -> String {
+        format!("providers.{}.{field}", self.provider)
+    }
+
     /// The answer is not what the API promises.
     pub(super) fn protocol(&self, what: impl std::fmt::Display) -> Failure {
         self.failure(Reason::UpstreamProtocolError, format!("{}'s answer is not usable: {what}", self.provider))

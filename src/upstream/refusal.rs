@@ -8,7 +8,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Quota, mistral,
+    Failure, Fault, FaultClass, Quota, chat,
     origin::{DEFAULT_RETRY_MS, Origin},
     retry_after::{retry_after_ms, told_ms},
 };
@@ -48,8 +48,7 @@ impl Refused<'_> {
         let Refused { mut response, model, deadline, sent } = self;
         let body = read_body(&mut response, deadline).await;
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
-        let mut failure = mistral::refused(&mistral::Refusal { status, headers, body: &body, model, now }, origin);
-        let class = FaultClass::of(status, failure.reason);
+        let (mut failure, class) = chat::refused(&chat::Refusal { status, headers, body: &body, model, now }, origin);
         let retry_after_ms = match class {
             FaultClass::RateLimited => retry_after_ms(headers, now),
             // The reset times of limits that were not reached say nothing of when the provider is well again.

@@ -196,6 +196,7 @@ mod tests {
     fn provider(name: &str) -> Provider {
         Provider::new(Options {
             name: name.to_owned(),
+            dialect: crate::upstream::Dialect::Mistral,
             base_url: "http://127.0.0.1:1".to_owned(),
             key: KeySource::NotNeeded,
             key_place: String::new(),

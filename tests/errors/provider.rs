@@ -64,7 +64,7 @@ fn keys_and_money() -> Vec<Row> {
         "guardrails": [{"moderation": {"violence": {"violated": true}, "quote": PROMPT}}]});
     vec![
         row("401-detail", Reply::json(401, &json!({"detail": "Unauthorized"})), R::InvalidApiKey)
-            .says("provider.key_file"),
+            .says("providers.mistral.key_file"),
         row(
             "401-gateway",
             Reply::json(401, &json!({"message": "No key test-key", "request_id": "1"})),
@@ -87,7 +87,7 @@ fn models() -> Vec<Row> {
     let no_route = Reply::json(404, &json!({"message": "no Route matched with those values"}));
     vec![
         row("404-detail", not_found, R::ModelNotFound).says("scripted-model"),
-        row("404-gateway", no_route, R::ServiceUnavailable).says("provider.base_url"),
+        row("404-gateway", no_route, R::ServiceUnavailable).says("providers.mistral.base_url"),
         row("404-code-3040", error(404, "3040", "model not found"), R::ModelNotFound).told("provider_code", "3040"),
         row("400-code-1500", error(400, "1500", "Invalid model"), R::ModelNotFound).told("provider_code", "1500"),
     ]

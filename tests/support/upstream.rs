@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use causerie::{
     domain::Settings,
-    upstream::{Completion, Fault, KeyHeader, KeySource, Options, Piece, Provider, Request, Secret, Transcript},
+    upstream::{
+        Completion, Dialect, Fault, KeyHeader, KeySource, Options, Piece, Provider, Request, Secret, Transcript,
+    },
 };
 
 /// Options that a test changes where it needs to. Nothing in them runs out within a healthy test.
 pub(crate) fn options(base_url: &str) -> Options {
     Options {
         name: "mistral".to_owned(),
+        dialect: Dialect::Mistral,
         base_url: base_url.to_owned(),
         key: KeySource::Value(Secret::new("sk-of-the-test")),
         key_place: "MISTRAL_API_KEY or provider.key_file".to_owned(),
@@ -28,13 +31,28 @@ pub(crate) fn provider(base_url: &str) -> Provider {
     Provider::new(options(base_url)).expect("the options are right")
 }
 
+/// A provider of OpenAI's dialect.
+pub(crate) fn openai(base_url: &str) -> Provider {
+    let options = Options { name: "openai".to_owned(), dialect: Dialect::OpenAi, ..options(base_url) };
+    Provider::new(options).expect("the options are right")
+}
+
 pub(crate) fn settings() -> Settings {
     Settings { model: "mistral-small-latest".to_owned(), ..Settings::default() }
 }
 
 /// A streamed request without a deadline.
 pub(crate) fn request<'a>(settings: &'a Settings, transcript: &'a Transcript) -> Request<'a> {
-    Request { settings, transcript, stream: true, continue_last: false, key: None, deadline: None }
+    Request {
+        settings,
+        model: &settings.model,
+        transcript,
+        stream: true,
+        continue_last: false,
+        max_tokens: None,
+        key: None,
+        deadline: None,
+    }
 }
 
 /// Reads an answer to its end.

@@ -1,20 +1,26 @@
-//! Mistral's dialect of chat completions (`POST /v1/chat/completions`). Its JSON stays in this folder.
+//! Chat completions (`POST /v1/chat/completions`). Its JSON stays in this folder.
 
 mod calls;
 mod chunks;
 mod content;
 mod decode;
+mod dialect;
 mod echo;
 mod encode;
 mod errors;
 #[cfg(test)]
 mod golden;
+mod losses;
 mod messages;
 mod render;
+mod said;
 mod tool_id;
+mod window;
 mod wire;
 
 pub(super) use decode::Answer;
+pub use dialect::Dialect;
+pub(super) use dialect::Target;
 pub(super) use encode::{Encoded, encode};
 pub(super) use errors::{Refusal, refused};
 pub(super) use messages::Messages;

@@ -8,8 +8,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    content::{self, Place},
-    tool_id::provider_id,
+    content,
+    dialect::{Dialect, Place, Target},
     wire,
 };
 use crate::domain::{
@@ -25,15 +25,15 @@ pub(super) fn write(json: &mut Vec<u8>, message: &wire::Message<'_>) {
 
 /// Writes the assistant message that these entries make, and the results of the calls that the service or the provider
 /// answered itself. False: it would be empty, and nothing was written.
-pub(super) fn write_assistant(json: &mut Vec<u8>, entries: &[Arc<Entry>], provider: &str) -> bool {
-    let content = content::content(said(entries), Place::Assistant, provider);
+pub(super) fn write_assistant(json: &mut Vec<u8>, entries: &[Arc<Entry>], target: Target<'_>) -> bool {
+    let content = content::content(said(entries), Place::Assistant, target);
     let mut tool_calls = Vec::new();
     let mut results = Vec::new();
     for entry in entries {
-        let Some(Called { call, answer }) = called(entry, provider) else { continue };
+        let Some(Called { call, answer }) = called(entry, target) else { continue };
         results.extend(answer.map(|content| wire::Message::Tool {
             tool_call_id: call.id.clone(),
-            name: Some(call.function.name.clone()),
+            name: target.dialect.names_results().then(|| call.function.name.clone()),
             content,
         }));
         tool_calls.push(call);
@@ -44,7 +44,7 @@ pub(super) fn write_assistant(json: &mut Vec<u8>, entries: &[Arc<Entry>], provid
     if tool_calls.is_empty() {
         write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
     } else {
-        write_calls(json, content, tool_calls);
+        write_calls(json, content, tool_calls, target.dialect);
     }
     for result in &results {
         write(json, result);
@@ -52,9 +52,12 @@ pub(super) fn write_assistant(json: &mut Vec<u8>, entries: &[Arc<Entry>], provid
     true
 }
 
-/// Writes calls, after what was said before them in a message of its own: Mistral takes an assistant after an assistant, and
-/// refuses one message with both content and calls (https://github.com/github/copilot-cli/issues/4884).
-fn write_calls(json: &mut Vec<u8>, content: wire::Content<'_>, tool_calls: Vec<wire::ToolCall<'_>>) {
+/// Writes calls with what was said before them, which some take only as a message of its own.
+fn write_calls(json: &mut Vec<u8>, content: wire::Content<'_>, tool_calls: Vec<wire::ToolCall<'_>>, dialect: Dialect) {
+    if dialect.text_beside_calls() {
+        let content = if content::is_empty(&content) { wire::Content::Nothing } else { content };
+        return write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
+    }
     if !content::is_empty(&content) {
         write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: false });
     }
@@ -64,8 +67,8 @@ fn write_calls(json: &mut Vec<u8>, content: wire::Content<'_>, tool_calls: Vec<w
 
 /// Writes the assistant message that these entries make for the model to continue, and returns its text. `None`: it would be
 /// empty, and nothing was written.
-pub(super) fn write_prefix(json: &mut Vec<u8>, entries: &[Arc<Entry>], provider: &str) -> Option<String> {
-    let mut content = content::content(said(entries), Place::Assistant, provider);
+pub(super) fn write_prefix(json: &mut Vec<u8>, entries: &[Arc<Entry>], target: Target<'_>) -> Option<String> {
+    let mut content = content::content(said(entries), Place::Assistant, target);
     if content::is_empty(&content) {
         return None;
     }
@@ -76,20 +79,20 @@ pub(super) fn write_prefix(json: &mut Vec<u8>, entries: &[Arc<Entry>], provider:
         *closed = false;
     }
     let text = content::text_of(&content);
-    write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: true });
+    write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: target.dialect.marks_prefix() });
     Some(text)
 }
 
-/// A function's result. `calls`: the calls that it may answer; Mistral wants the function's name with the result.
-pub(super) fn result<'a>(result: &'a FunctionResult, calls: &'a [Arc<Entry>], provider: &str) -> wire::Message<'a> {
+/// A function's result. `calls`: the calls that it may answer.
+pub(super) fn result<'a>(result: &'a FunctionResult, calls: &'a [Arc<Entry>], target: Target<'_>) -> wire::Message<'a> {
     let FunctionResult { tool_call_id, content, is_error } = result;
-    let name = calls.iter().find_map(|entry| {
+    let name = calls.iter().filter(|_| target.dialect.names_results()).find_map(|entry| {
         let Body::FunctionCall(call) = &entry.body else { return None };
         (call.tool_call_id == *tool_call_id).then(|| function_name(&call.name))
     });
-    let content = content::content(content, Place::Tool, provider);
+    let content = content::content(content, Place::Result, target);
     let content = if *is_error { as_error(content) } else { content };
-    wire::Message::Tool { tool_call_id: provider_id(tool_call_id), name, content }
+    wire::Message::Tool { tool_call_id: target.dialect.tool_id(tool_call_id), name, content }
 }
 
 fn said(entries: &[Arc<Entry>]) -> impl Iterator<Item = &Chunk> {
@@ -112,18 +115,18 @@ struct Called<'a> {
     answer: Option<wire::Content<'a>>,
 }
 
-fn called<'a>(entry: &'a Entry, provider: &str) -> Option<Called<'a>> {
+fn called<'a>(entry: &'a Entry, target: Target<'_>) -> Option<Called<'a>> {
     // What is no call to us has no call id. Its entry id is as unique.
-    let entry_id = || provider_id(&entry.id.to_string()).into_owned().into();
+    let entry_id = || target.dialect.tool_id(&entry.id.to_string()).into_owned().into();
     match &entry.body {
         Body::MessageInput(_) | Body::MessageOutput(_) | Body::FunctionResult(_) => None,
         Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation: _ }) => {
-            let call = tool_call(provider_id(tool_call_id), name, arguments.into());
+            let call = tool_call(target.dialect.tool_id(tool_call_id), name, arguments.into());
             Some(Called { call, answer: None })
         }
         Body::ToolExecution(run) => {
             let call = tool_call(entry_id(), &run.name, (&*run.arguments).into());
-            Some(Called { call, answer: Some(outcome(run, provider)) })
+            Some(Called { call, answer: Some(outcome(run, target)) })
         }
         Body::AgentHandoff(handoff) => {
             let arguments = serde_json::json!({ "agent": handoff.next_agent_name }).to_string();
@@ -146,7 +149,7 @@ fn transfer(call: wire::ToolCall<'_>) -> Called<'_> {
     Called { call, answer: Some(wire::Content::Text("transferred".into())) }
 }
 
-/// The name as Mistral takes it, `[a-zA-Z0-9_-]{1,64}`. Models make names up, and one that doesn't fit would make every later
+/// The name as providers take it, `[a-zA-Z0-9_-]{1,64}`. Models make names up, and one that doesn't fit would make every later
 /// request of the conversation fail.
 fn function_name(name: &str) -> Cow<'_, str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -160,7 +163,7 @@ fn function_name(name: &str) -> Cow<'_, str> {
 fn as_error(content: wire::Content<'_>) -> wire::Content<'_> {
     let text = serde_json::json!({ "error": content::text_of(&content) }).to_string();
     match content {
-        wire::Content::Text(_) => wire::Content::Text(text.into()),
+        wire::Content::Nothing | wire::Content::Text(_) => wire::Content::Text(text.into()),
         wire::Content::Chunks(chunks) => {
             let others = chunks.into_iter().filter(|chunk| !matches!(chunk, wire::Chunk::Text { .. }));
             wire::Content::Chunks([wire::Chunk::Text { text: text.into() }].into_iter().chain(others).collect())
@@ -168,8 +171,8 @@ fn as_error(content: wire::Content<'_>) -> wire::Content<'_> {
     }
 }
 
-fn outcome<'a>(run: &'a ToolExecution, provider: &str) -> wire::Content<'a> {
-    let result = content::content(&run.result, Place::Tool, provider);
+fn outcome<'a>(run: &'a ToolExecution, target: Target<'_>) -> wire::Content<'a> {
+    let result = content::content(&run.result, Place::Execution, target);
     if !content::is_empty(&result) {
         return result;
     }

@@ -1,4 +1,4 @@
-//! The JSON of chat completions, as Mistral writes and takes it. Private to this dialect.
+//! The JSON of chat completions, as servers write and take it. Private to this folder.
 
 use std::borrow::Cow;
 
@@ -36,6 +36,8 @@ pub(super) enum Message<'a> {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Content<'a> {
+    /// `null`: of an assistant message that has only calls.
+    Nothing,
     Text(Text<'a>),
     Chunks(Vec<Chunk<'a>>),
 }
@@ -58,8 +60,18 @@ pub(super) enum Chunk<'a> {
     InputAudio {
         input_audio: &'a str,
     },
+    /// The same in OpenAI's form.
+    #[serde(rename = "input_audio")]
+    Recording {
+        input_audio: Recording<'a>,
+    },
     File {
         file_id: &'a str,
+    },
+    /// The same in OpenAI's form.
+    #[serde(rename = "file")]
+    FileById {
+        file: FileId<'a>,
     },
     Thinking {
         thinking: Vec<Chunk<'a>>,
@@ -88,6 +100,17 @@ pub(super) struct ImageUrl<'a> {
     pub(super) url: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(super) detail: &'a str,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Recording<'a> {
+    pub(super) data: &'a str,
+    pub(super) format: &'static str,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct FileId<'a> {
+    pub(super) file_id: &'a str,
 }
 
 /// Mistral numbers its references; others may name them.
@@ -141,7 +164,15 @@ pub(super) struct Choice {
 pub(super) struct Part {
     pub(super) role: Option<String>,
     pub(super) content: Option<PartContent>,
+    /// What OpenAI's models say in place of content if they will not answer.
+    pub(super) refusal: Option<String>,
+    /// Thinking, as DeepSeek, llama.cpp and older vLLMs name it. Some servers write other things than text under such names.
+    pub(super) reasoning_content: Option<Value>,
+    /// Thinking, as Ollama, newer vLLMs and OpenRouter name it.
+    pub(super) reasoning: Option<Value>,
     pub(super) tool_calls: Option<Vec<ToolCallPart>>,
+    /// The one call of old servers.
+    pub(super) function_call: Option<FunctionPart>,
 }
 
 #[derive(Deserialize)]

@@ -1,14 +1,22 @@
 //! Settings and history to the body of `POST /v1/chat/completions`.
 //!
-//! Mistral refuses fields that it does not know (422 extra_forbidden), so only what its API has goes in, and only what was set.
+//! Mistral refuses fields that it does not know (422 extra_forbidden), and OpenAI too, so only what the dialect has goes in, and
+//! only what was set.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::{messages::Messages, render, wire};
-use crate::domain::{
-    Settings,
-    settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+use super::{
+    dialect::{Dialect, Target},
+    messages::Messages,
+    render, wire,
+};
+use crate::{
+    domain::{
+        Failure, Settings,
+        settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+    },
+    upstream::Request,
 };
 
 /// A request, encoded.
@@ -19,22 +27,23 @@ pub(in crate::upstream) struct Encoded {
     pub(in crate::upstream) continued: Option<String>,
 }
 
-/// Encodes a request. The history is copied as it is, not encoded anew.
+/// Encodes a request over these messages, which were encoded for the same target. The history is copied as it is, not encoded
+/// anew. Fails with INVALID_REQUEST if arguments are set that the target does not have.
 pub(in crate::upstream) fn encode(
-    settings: &Settings,
+    request: &Request<'_>,
     messages: &Messages,
-    stream: bool,
-    continue_last: bool,
-    provider: &str,
-) -> Encoded {
-    let mut body = serde_json::to_vec(&Head::new(settings, stream))
+    target: Target<'_>,
+) -> Result<Encoded, Failure> {
+    let settings = request.settings;
+    target.dialect.check_args(&settings.completion_args)?;
+    let mut body = serde_json::to_vec(&Head::new(request, target.dialect))
         .expect("writing to memory can't fail, and all keys are strings");
-    let end = messages.end(provider, continue_last);
+    let end = messages.end(target, request.continue_last);
     body.reserve(settings.instructions.len() + messages.closed().size_bytes() + end.json.len() + 100);
     body.pop();
     body.extend_from_slice(br#","messages":["#);
     let list = body.len();
-    if let Some(lead) = lead(settings, messages, &end.continued) {
+    if let Some(lead) = lead(settings, messages, &end.continued, target.dialect) {
         render::write(&mut body, &wire::Message::System { content: wire::Content::Text(lead.into()) });
     }
     for page in messages.closed().iter() {
@@ -46,16 +55,21 @@ pub(in crate::upstream) fn encode(
         body[list] = b' ';
     }
     body.extend_from_slice(b"]}");
-    Encoded { body, continued: end.continued }
+    Ok(Encoded { body, continued: end.continued })
 }
 
 /// The system message before the history. Without instructions there is none, unless a text to continue would stand alone,
 /// which Mistral refuses.
-fn lead<'a>(settings: &'a Settings, messages: &Messages, continued: &Option<String>) -> Option<&'a str> {
+fn lead<'a>(
+    settings: &'a Settings,
+    messages: &Messages,
+    continued: &Option<String>,
+    dialect: Dialect,
+) -> Option<&'a str> {
     if !settings.instructions.is_empty() {
         return Some(&settings.instructions);
     }
-    let alone = continued.is_some() && messages.closed().is_empty();
+    let alone = dialect.marks_prefix() && continued.is_some() && messages.closed().is_empty();
     alone.then_some("Continue.")
 }
 
@@ -66,15 +80,17 @@ struct Head<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
+    #[serde(flatten)]
+    max_tokens: Named,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    random_seed: Option<u64>,
+    #[serde(flatten)]
+    seed: Named,
     #[serde(skip_serializing_if = "Option::is_none")]
     presence_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +126,23 @@ struct Head<'a> {
 }
 
 #[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+/// A number, if it is set, under the name that the dialect has for it.
+struct Named {
+    name: &'static str,
+    number: Option<u64>,
+}
+
+impl Serialize for Named {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.number.map(|number| (self.name, number)))
+    }
+}
+
+#[derive(Serialize)]
 struct FunctionTool<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -130,12 +163,22 @@ struct FunctionSpec<'a> {
 #[serde(untagged)]
 enum Parameters<'a> {
     Schema(&'a Map<String, Value>),
-    /// Mistral wants a schema of functions without arguments too.
+    /// Mistral wants a schema of functions without arguments too, and everybody takes one.
     NoArguments(Value),
 }
 
 impl<'a> Head<'a> {
-    fn new(settings: &'a Settings, stream: bool) -> Head<'a> {
+    fn new(request: &Request<'a>, dialect: Dialect) -> Head<'a> {
+        let Request {
+            settings,
+            model,
+            transcript: _,
+            stream,
+            continue_last: _,
+            max_tokens: ceiling,
+            key: _,
+            deadline: _,
+        } = *request;
         // In full, so that a new argument can't be forgotten here.
         let CompletionArgs {
             temperature,
@@ -159,27 +202,30 @@ impl<'a> Head<'a> {
             top_k,
             guardrails,
         } = &settings.completion_args;
+        let has_tools = !settings.tools.is_empty();
         // A choice without tools is refused.
-        let tool_choice = tool_choice.as_ref().filter(|_| !settings.tools.is_empty());
+        let tool_choice = tool_choice.as_ref().filter(|_| has_tools);
+        let parallel_tool_calls = parallel_tool_calls.filter(|_| has_tools || !dialect.parallel_calls_need_tools());
         Head {
-            model: &settings.model,
+            model,
             stream,
+            stream_options: (stream && dialect.usage_on_request()).then_some(StreamOptions { include_usage: true }),
             temperature: *temperature,
             top_p: *top_p,
-            max_tokens: *max_tokens,
+            max_tokens: Named { name: dialect.max_tokens_field(), number: ceiling.or(*max_tokens).map(u64::from) },
             stop,
-            random_seed: *random_seed,
+            seed: Named { name: dialect.seed_field(), number: *random_seed },
             presence_penalty: *presence_penalty,
             frequency_penalty: *frequency_penalty,
             response_format: response_format.as_ref().map(response_format_json),
-            tool_choice: tool_choice.map(tool_choice_json),
-            parallel_tool_calls: *parallel_tool_calls,
+            tool_choice: tool_choice.map(|choice| tool_choice_json(choice, dialect)),
+            parallel_tool_calls,
             prediction: prediction.as_ref().map(|text| json!({ "type": "content", "content": text })),
             reasoning_effort: reasoning_effort.map(effort_name),
             safe_prompt: *safe_prompt,
             prompt_cache_key,
             prompt_mode,
-            service_tier,
+            service_tier: dialect.service_tier(service_tier),
             min_tokens: *min_tokens,
             repetition_penalty: *repetition_penalty,
             top_k: *top_k,
@@ -215,11 +261,11 @@ fn response_format_json(format: &ResponseFormat) -> Value {
     }
 }
 
-fn tool_choice_json(choice: &ToolChoice) -> Value {
+fn tool_choice_json(choice: &ToolChoice, dialect: Dialect) -> Value {
     match choice {
         ToolChoice::Auto => json!("auto"),
         ToolChoice::None => json!("none"),
-        ToolChoice::Any => json!("any"),
+        ToolChoice::Any => json!(dialect.any_tool()),
         ToolChoice::Required => json!("required"),
         ToolChoice::Function(name) => json!({ "type": "function", "function": { "name": name } }),
     }

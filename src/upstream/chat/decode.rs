@@ -15,7 +15,7 @@ use super::{
     errors, wire,
 };
 use crate::{
-    domain::{Chunk, Failure, FinishReason, Usage},
+    domain::{Chunk, Failure, FinishReason, Usage, entry::Thinking},
     upstream::{Piece, origin::Origin},
 };
 
@@ -127,7 +127,8 @@ impl Answer {
             for part in delta.into_iter().chain(whole) {
                 self.take_part(part)?;
             }
-            if let Some(reason) = finish_reason {
+            // Some servers write an empty reason while the answer goes on.
+            if let Some(reason) = finish_reason.filter(|reason| !reason.is_empty()) {
                 self.finish(&reason)?;
             }
         }
@@ -144,7 +145,13 @@ impl Answer {
         if part.role.as_deref() == Some("tool") || self.finish_seen {
             return Ok(());
         }
-        match part.content {
+        let wire::Part { role: _, content, refusal, reasoning_content, reasoning, tool_calls, function_call } = part;
+        // Servers that write both write the same into both.
+        let thought = [reasoning_content, reasoning].into_iter().flatten().find_map(thought);
+        if let Some(text) = thought {
+            self.take_thought(text)?;
+        }
+        match content {
             None => {}
             Some(wire::PartContent::Text(text)) => self.take_text(text)?,
             Some(wire::PartContent::Chunks(chunks)) => {
@@ -153,7 +160,12 @@ impl Answer {
                 }
             }
         }
-        let calls = part.tool_calls.unwrap_or_default();
+        // It stands in place of an answer, and is what the caller has to read.
+        if let Some(refusal) = refusal {
+            self.take_text(refusal)?;
+        }
+        let only = function_call.map(|function| wire::ToolCallPart { index: None, id: None, function: Some(function) });
+        let calls: Vec<wire::ToolCallPart> = tool_calls.unwrap_or_default().into_iter().chain(only).collect();
         let of = calls.len();
         for (position, call) in calls.into_iter().enumerate() {
             self.interrupt_echo();
@@ -161,6 +173,15 @@ impl Answer {
             self.count(calls::size_bytes(&piece))?;
             self.pieces.extend(piece);
         }
+        Ok(())
+    }
+
+    fn take_thought(&mut self, text: String) -> Result<(), Failure> {
+        self.interrupt_echo();
+        self.count(text.len())?;
+        let provider = self.origin.provider.to_string();
+        let content = vec![Chunk::Text(text)];
+        self.pieces.push_back(Piece::Thinking(Thinking { content, signature: String::new(), closed: true, provider }));
         Ok(())
     }
 
@@ -247,11 +268,20 @@ fn own_calls_only(mut messages: Vec<wire::Part>) -> Vec<wire::Part> {
     messages
 }
 
+/// The text of a thinking field, if it is one and says something.
+fn thought(field: Value) -> Option<String> {
+    match field {
+        Value::String(text) if !text.is_empty() => Some(text),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
 fn finish_reason(reason: &str) -> FinishReason {
     match reason {
         "length" => FinishReason::Length,
         "model_length" => FinishReason::ModelLength,
-        "tool_calls" => FinishReason::ToolCalls,
+        // The second is from the time when there was only one call.
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
         "content_filter" => FinishReason::ContentFilter,
         "error" => FinishReason::Error,
         // "stop", and reasons that this version does not know: the model did come to an end.

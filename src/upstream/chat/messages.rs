@@ -1,21 +1,24 @@
-//! A history as Mistral's messages, kept encoded so that a long one costs a turn only its new entries.
+//! A history as messages, kept encoded so that a long one costs a turn only its new entries.
 //!
-//! Entries are grouped into messages under the order rules of `mistral-common` (`validator.py`): an answer's text and the
+//! Entries are grouped into messages under the order rules of `mistral-common` (`validator.py`), the strictest that are known;
+//! who is less strict takes them too: an answer's text and the
 //! calls beside it are one assistant message, and so are an answer that was cut off and its continuation. A group stays open
 //! until an entry comes that can't belong to it; only then is it encoded for good. So `extend` gives the same messages
 //! wherever a history is split.
 //!
-//! A system message may not follow an assistant's or a tool's, nor be the last: there it is told as a user message.
+//! Where the dialect takes no system message, it is told as a user message.
 
 use std::sync::Arc;
 
 use super::{
-    content::{self, Place},
+    content,
+    dialect::{Place, Target},
+    losses::Losses,
     render, wire,
 };
 use crate::{
     domain::{
-        Body, Chunk, Entry,
+        Body, Chunk, Entry, Failure, Omission,
         entry::{FunctionResult, MessageInput, OutputStatus, Role},
     },
     upstream::pages::Pages,
@@ -32,6 +35,8 @@ pub(in crate::upstream) struct Messages {
     after_answer: bool,
     /// The function calls that results may answer now.
     calls: Vec<Arc<Entry>>,
+    /// What the messages do not hold of the history.
+    losses: Losses,
 }
 
 /// The last message of a history, encoded for one request.
@@ -43,23 +48,30 @@ pub(super) struct End {
 }
 
 impl Messages {
-    /// The history with more entries. `provider`: whose thinking is replayed.
-    pub(in crate::upstream) fn extend(&self, entries: &[Arc<Entry>], provider: &str) -> Messages {
+    /// The history with more entries. Fails with INVALID_REQUEST, and a violation for each, if they hold chunks that the target
+    /// can't be told of.
+    pub(in crate::upstream) fn extend(&self, entries: &[Arc<Entry>], target: Target<'_>) -> Result<Messages, Failure> {
         let mut next = self.clone();
+        next.losses.take(entries, target)?;
         let mut json = Vec::new();
         for entry in entries {
-            next.take(entry, provider, &mut json);
+            next.take(entry, target, &mut json);
         }
         next.closed.push(json);
-        next
+        Ok(next)
+    }
+
+    /// What the messages do not hold of the history, one a kind.
+    pub(in crate::upstream) fn omissions(&self) -> &[Omission] {
+        self.losses.omissions()
     }
 
     /// How long the messages are, encoded.
-    pub(in crate::upstream) fn size_bytes(&self) -> usize {
+    pub(in crate::upstream) fn size_bytes(&self, target: Target<'_>) -> usize {
         // An open message is short and seldom: it is encoded to be measured.
         let mut json = Vec::new();
         if !self.open.is_empty() {
-            render::write_assistant(&mut json, &self.open, "");
+            render::write_assistant(&mut json, &self.open, target);
         }
         self.closed.size_bytes() + json.len()
     }
@@ -70,29 +82,29 @@ impl Messages {
     }
 
     /// The last message as a request carries it. With `continue_last` the model is asked to continue an assistant's message.
-    pub(super) fn end(&self, provider: &str, continue_last: bool) -> End {
+    pub(super) fn end(&self, target: Target<'_>, continue_last: bool) -> End {
         let mut json = Vec::new();
         let mut continued = None;
         if let Some(system) = as_system(&self.open) {
-            render::write(&mut json, &told_by_user(system, provider));
+            render::write(&mut json, &system_message(system, false, target));
         } else if continue_last {
-            continued = render::write_prefix(&mut json, &self.open, provider);
+            continued = render::write_prefix(&mut json, &self.open, target);
         } else {
-            render::write_assistant(&mut json, &self.open, provider);
+            render::write_assistant(&mut json, &self.open, target);
         }
         End { json, continued }
     }
 
-    fn take(&mut self, entry: &Arc<Entry>, provider: &str, json: &mut Vec<u8>) {
+    fn take(&mut self, entry: &Arc<Entry>, target: Target<'_>, json: &mut Vec<u8>) {
         if !self.takes_in(&entry.body) {
-            self.close(provider, json);
+            self.close(target, json);
         }
         match &entry.body {
             Body::MessageInput(MessageInput { role: Role::User, content, prefix: _ }) => {
-                let content = content::content(content, Place::User, provider);
+                let content = content::content(content, Place::User, target);
                 self.write_plain(json, &wire::Message::User { content });
             }
-            Body::FunctionResult(result) => self.write_result(json, result, provider),
+            Body::FunctionResult(result) => self.write_result(json, result, target),
             Body::MessageInput(MessageInput { role: Role::System | Role::Assistant, .. })
             | Body::MessageOutput(_)
             | Body::FunctionCall(_) => self.open.push(entry.clone()),
@@ -101,7 +113,7 @@ impl Messages {
                 // It was answered at once, so what follows is a new message; unless functions wait for their results, before
                 // which no new message may begin.
                 if !self.waits_for_results() {
-                    self.close(provider, json);
+                    self.close(target, json);
                 }
             }
         }
@@ -123,16 +135,12 @@ impl Messages {
         self.open.iter().any(|entry| matches!(entry.body, Body::FunctionCall(_)))
     }
 
-    fn close(&mut self, provider: &str, json: &mut Vec<u8>) {
+    fn close(&mut self, target: Target<'_>, json: &mut Vec<u8>) {
         let open = std::mem::take(&mut self.open);
         if let Some(system) = as_system(&open) {
-            let message = if self.after_answer {
-                told_by_user(system, provider)
-            } else {
-                wire::Message::System { content: content::content(system, Place::System, provider) }
-            };
+            let message = system_message(system, !self.after_answer, target);
             self.write_plain(json, &message);
-        } else if render::write_assistant(json, &open, provider) {
+        } else if render::write_assistant(json, &open, target) {
             self.after_answer = true;
             self.calls = open.into_iter().filter(|entry| matches!(entry.body, Body::FunctionCall(_))).collect();
         }
@@ -145,8 +153,8 @@ impl Messages {
         self.calls.clear();
     }
 
-    fn write_result(&mut self, json: &mut Vec<u8>, result: &FunctionResult, provider: &str) {
-        render::write(json, &render::result(result, &self.calls, provider));
+    fn write_result(&mut self, json: &mut Vec<u8>, result: &FunctionResult, target: Target<'_>) {
+        render::write(json, &render::result(result, &self.calls, target));
         self.after_answer = true;
     }
 }
@@ -159,10 +167,14 @@ fn as_system(open: &[Arc<Entry>]) -> Option<&[Chunk]> {
     Some(content)
 }
 
-/// A system message where Mistral takes none.
-fn told_by_user(system: &[Chunk], provider: &str) -> wire::Message<'static> {
-    let text = content::text_of(&content::content(system, Place::System, provider));
-    wire::Message::User { content: wire::Content::Text(format!("<system>\n{text}\n</system>").into()) }
+/// A system message. `fits`: even Mistral takes one here.
+fn system_message<'a>(system: &'a [Chunk], fits: bool, target: Target<'_>) -> wire::Message<'a> {
+    let content = content::content(system, Place::System, target);
+    if fits || target.dialect.system_anywhere() {
+        return wire::Message::System { content };
+    }
+    let text = format!("<system>\n{}\n</system>", content::text_of(&content));
+    wire::Message::User { content: wire::Content::Text(text.into()) }
 }
 
 /// Whether the model's next message goes on with this one.

@@ -1,17 +1,19 @@
 //! Chunks to message content. What chat completions doesn't take in a place is told as text or left out, so that every history
-//! can be sent again:
+//! can be sent again; what would change the answer if it were missing is refused. `Dialect::takes` decides:
 //!
 //! | chunk          | user             | function result        | assistant              | system                 |
 //! |----------------|------------------|------------------------|------------------------|------------------------|
 //! | text           | as it is         | as it is               | as it is               | as it is               |
-//! | image_url      | as it is         | as it is               | `[image URL]`          | `[image URL]`          |
-//! | document_url   | as it is         | `[document NAME URL]`  | `[document NAME URL]`  | `[document NAME URL]`  |
-//! | input_audio    | as it is         | `[audio]`              | `[audio]`              | `[audio]`              |
+//! | image_url      | as it is         | as it is (OpenAI: refused) | `[image URL]`      | `[image URL]`          |
+//! | document_url   | as it is (OpenAI: refused) | `[document NAME URL]` | `[document NAME URL]` | `[document NAME URL]` |
+//! | input_audio    | as it is (OpenAI: a known file) | `[audio]` | `[audio]`              | `[audio]`              |
 //! | file           | as it is         | `[file ID]`            | `[file ID]`            | `[file ID]`            |
-//! | thinking       | left out         | left out               | if this provider's: as it is, with its signature | left out |
+//! | thinking       | left out         | left out               | Mistral, if this provider's: as it is, with its signature | left out |
 //! | tool_file      | `[file NAME]`    | `[file NAME]`          | `[file NAME]`          | `[file NAME]`          |
 //! | tool_reference | `[TITLE](URL)`   | `[TITLE](URL)`         | `[TITLE](URL)`         | `[TITLE](URL)`         |
 //! | reference      | left out         | left out               | left out               | left out               |
+//!
+//! What a tool returned that was run for the model goes like a function's result, but nothing of it is refused.
 //!
 //! Other providers' thinking is refused by Mistral, and so are tool_reference and tool_file outside of its Conversations API. A
 //! reference is a number that means something only to the request that it came from.
@@ -20,26 +22,20 @@
 
 use std::borrow::Cow;
 
-use super::wire;
+use super::{
+    dialect::{Dialect, Place, Taken, Target, audio},
+    wire,
+};
 use crate::domain::{Chunk, entry::Thinking};
 
-/// The place that content is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    User,
-    Assistant,
-    System,
-    Tool,
-}
-
-/// The content of a message: a string if all of it is text. `provider`: whose thinking may go in.
+/// The content of a message: a string if all of it is text. `target`: whose thinking may go in, and in which form.
 pub(super) fn content<'a>(
     chunks: impl IntoIterator<Item = &'a Chunk>,
     place: Place,
-    provider: &str,
+    target: Target<'_>,
 ) -> wire::Content<'a> {
     let mut rendered: Vec<wire::Chunk<'a>> = Vec::new();
-    for chunk in chunks.into_iter().filter_map(|chunk| render(chunk, place, provider)) {
+    for chunk in chunks.into_iter().filter_map(|chunk| render(chunk, place, target)) {
         push(&mut rendered, chunk);
     }
     match rendered.pop() {
@@ -55,6 +51,7 @@ pub(super) fn content<'a>(
 /// The text of content, without its other chunks.
 pub(super) fn text_of(content: &wire::Content<'_>) -> String {
     match content {
+        wire::Content::Nothing => String::new(),
         wire::Content::Text(text) => text.clone().into_owned(),
         wire::Content::Chunks(chunks) => {
             let texts = chunks.iter().filter_map(|chunk| match chunk {
@@ -62,7 +59,9 @@ pub(super) fn text_of(content: &wire::Content<'_>) -> String {
                 wire::Chunk::ImageUrl { .. }
                 | wire::Chunk::DocumentUrl { .. }
                 | wire::Chunk::InputAudio { .. }
+                | wire::Chunk::Recording { .. }
                 | wire::Chunk::File { .. }
+                | wire::Chunk::FileById { .. }
                 | wire::Chunk::Thinking { .. }
                 | wire::Chunk::Reference { .. }
                 | wire::Chunk::ToolReference { .. } => None,
@@ -74,6 +73,7 @@ pub(super) fn text_of(content: &wire::Content<'_>) -> String {
 
 pub(super) fn is_empty(content: &wire::Content<'_>) -> bool {
     match content {
+        wire::Content::Nothing => true,
         wire::Content::Text(text) => text.is_empty(),
         wire::Content::Chunks(chunks) => chunks.is_empty(),
     }
@@ -88,22 +88,48 @@ fn push<'a>(rendered: &mut Vec<wire::Chunk<'a>>, chunk: wire::Chunk<'a>) {
     }
 }
 
-fn render<'a>(chunk: &'a Chunk, place: Place, provider: &str) -> Option<wire::Chunk<'a>> {
-    let user = place == Place::User;
-    Some(match chunk {
-        Chunk::Text(text) => wire::Chunk::Text { text: text.into() },
-        Chunk::ImageUrl { url, detail } if user || place == Place::Tool => {
-            wire::Chunk::ImageUrl { image_url: wire::ImageUrl { url, detail } }
+/// A refused chunk is left out here: who encodes has asked `Dialect::takes` before.
+fn render<'a>(chunk: &'a Chunk, place: Place, target: Target<'_>) -> Option<wire::Chunk<'a>> {
+    if let Chunk::Thinking(thinking) = chunk {
+        return is_replayed(thinking, place, target).then(|| replay(thinking));
+    }
+    match target.dialect.takes(chunk, place) {
+        Taken::Whole => whole(chunk, target.dialect),
+        Taken::Told => told(chunk),
+        Taken::LeftOut | Taken::Refused(_) => None,
+    }
+}
+
+/// Whether a thought goes back to the provider.
+pub(super) fn is_replayed(thinking: &Thinking, place: Place, target: Target<'_>) -> bool {
+    place == Place::Assistant && target.dialect.replays_thinking() && thinking.provider == target.provider
+}
+
+fn whole(chunk: &Chunk, dialect: Dialect) -> Option<wire::Chunk<'_>> {
+    Some(match (chunk, dialect) {
+        (Chunk::Text(text), _) => wire::Chunk::Text { text: text.into() },
+        (Chunk::ImageUrl { url, detail }, _) => wire::Chunk::ImageUrl { image_url: wire::ImageUrl { url, detail } },
+        (Chunk::DocumentUrl { url, name }, _) => wire::Chunk::DocumentUrl { document_url: url, document_name: name },
+        (Chunk::InputAudio { data }, Dialect::Mistral) => wire::Chunk::InputAudio { input_audio: data },
+        (Chunk::InputAudio { data }, Dialect::OpenAi) => {
+            let (data, format) = audio(data)?;
+            wire::Chunk::Recording { input_audio: wire::Recording { data, format } }
         }
+        (Chunk::File { file_id }, Dialect::Mistral) => wire::Chunk::File { file_id },
+        (Chunk::File { file_id }, Dialect::OpenAi) => wire::Chunk::FileById { file: wire::FileId { file_id } },
+        (
+            Chunk::Thinking(_) | Chunk::ToolFile { .. } | Chunk::ToolReference { .. } | Chunk::Reference { .. },
+            Dialect::Mistral | Dialect::OpenAi,
+        ) => return None,
+    })
+}
+
+fn told(chunk: &Chunk) -> Option<wire::Chunk<'_>> {
+    Some(match chunk {
         Chunk::ImageUrl { url, detail: _ } => note("image", &[address(url)]),
-        Chunk::DocumentUrl { url, name } if user => wire::Chunk::DocumentUrl { document_url: url, document_name: name },
         Chunk::DocumentUrl { url, name } => note("document", &[name, address(url)]),
-        Chunk::InputAudio { data } if user => wire::Chunk::InputAudio { input_audio: data },
         Chunk::InputAudio { data: _ } => note("audio", &[]),
-        Chunk::File { file_id } if user => wire::Chunk::File { file_id },
         Chunk::File { file_id } => note("file", &[file_id]),
-        Chunk::Thinking(thinking) if place == Place::Assistant && thinking.provider == provider => replay(thinking),
-        Chunk::Thinking(_) | Chunk::Reference { .. } => return None,
         Chunk::ToolFile { tool: _, file_id, file_name, file_type: _ } => {
             note("file", &[if file_name.is_empty() { file_id } else { file_name }])
         }
@@ -111,6 +137,7 @@ fn render<'a>(chunk: &'a Chunk, place: Place, provider: &str) -> Option<wire::Ch
         Chunk::ToolReference { tool: _, title, url, favicon: _, description: _ } => {
             wire::Chunk::Text { text: format!("[{title}]({url})").into() }
         }
+        Chunk::Text(_) | Chunk::Thinking(_) | Chunk::Reference { .. } => return None,
     })
 }
 
