@@ -31,6 +31,7 @@ mod support;
 mod transfer;
 mod transport;
 mod upstream_errors;
+mod upstream_openai;
 mod upstream_order;
 mod upstream_requests;
 mod upstream_transport;

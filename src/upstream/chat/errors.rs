@@ -49,7 +49,7 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (F
         408 => (slow(origin), Transient),
         429 => (rate_limited(origin), RateLimited),
         // Not implemented, or another version of HTTP: no try changes that.
-        status @ (501 | 505) => (failed(status, origin), Permanent),
+        status @ (501 | 505) => (unable(status, origin), Permanent),
         status @ 500..=599 => (failed(status, origin), Transient),
         status @ 300..=399 => (redirected(status, origin), Permanent),
         status => (origin.protocol(format!("HTTP {status} is not an answer of chat completions")), Permanent),
@@ -163,6 +163,11 @@ fn slow(origin: &Origin) -> Failure {
 
 fn failed(status: u16, origin: &Origin) -> Failure {
     origin.failure(Reason::ServiceUnavailable, format!("{} failed (HTTP {status}); try again", origin.provider))
+}
+
+fn unable(status: u16, origin: &Origin) -> Failure {
+    let Origin { provider, .. } = origin;
+    origin.failure(Reason::ServiceUnavailable, format!("{provider} can't do what was asked (HTTP {status})"))
 }
 
 fn redirected(status: u16, origin: &Origin) -> Failure {
