@@ -119,10 +119,14 @@ impl Said {
         !self.is_json || self.mentions(PHRASES)
     }
 
+    /// Azure's filter, and OpenAI's.
+    pub(super) fn has_filter_code(&self) -> bool {
+        self.has_code(&["content_filter", "content_policy_violation"])
+    }
+
+    /// Mistral's guardrails.
     pub(super) fn is_guardrail(&self) -> bool {
-        self.has_guardrails
-            || self.has_code(&["3201", "content_filter", "content_policy_violation"])
-            || self.mentions(&["guardrail"])
+        self.has_guardrails || self.has_code(&["3201"]) || self.mentions(&["guardrail"])
     }
 }
 
