@@ -34,6 +34,7 @@ mod upstream_errors;
 mod upstream_faults;
 mod upstream_keys;
 mod upstream_models;
+mod upstream_openai;
 mod upstream_order;
 mod upstream_requests;
 mod upstream_transport;

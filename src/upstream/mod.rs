@@ -161,6 +161,6 @@ pub enum Piece {
     },
     /// The model has stopped. Once in each answer that doesn't fail; no content comes after it.
     Finish(FinishReason),
-    /// What was used, if the provider says. After `Finish`.
+    /// What was used, if the provider says. After `Finish`; where it says so again, the last one is right.
     Usage(Usage),
 }

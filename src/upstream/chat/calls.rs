@@ -48,6 +48,11 @@ impl Calls {
         self.calls[at].take(at, name, arguments)
     }
 
+    /// Whether there is a call.
+    pub(super) fn any(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     /// Whether every call has its name.
     pub(super) fn all_named(&self) -> bool {
         self.calls.iter().all(|call| call.named)

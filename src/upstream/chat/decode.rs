@@ -254,7 +254,12 @@ impl Answer {
             return Err(self.origin.protocol("a function call has no name"));
         }
         if !mem::replace(&mut self.finish_seen, true) {
-            self.pieces.push_back(Piece::Finish(finish_reason(reason)));
+            let reason = match finish_reason(reason) {
+                // vLLM says so, and OpenAI where one function was demanded.
+                FinishReason::Stop if self.calls.any() => FinishReason::ToolCalls,
+                reason => reason,
+            };
+            self.pieces.push_back(Piece::Finish(reason));
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Dialect {
             guardrails,
         } = args;
         let set = [
-            // Not to be added is what everybody else does too.
+            // Not to add one is what everybody else does too.
             ("safe_prompt", *safe_prompt == Some(true)),
             ("prompt_mode", !prompt_mode.is_empty()),
             ("min_tokens", min_tokens.is_some()),
@@ -112,12 +112,18 @@ impl Dialect {
         }
     }
 
-    /// The field of `max_tokens`. OpenAI's reasoning models refuse the old name, and both at once are refused by all of them.
+    /// The field of `max_tokens`. OpenAI's reasoning models refuse the old name, and OpenAI refuses both at once. Ollama knows
+    /// only the old one and passes over the new (https://github.com/ollama/ollama/issues/7125).
     pub(super) fn max_tokens_field(self) -> &'static str {
         match self {
             Dialect::Mistral => "max_tokens",
             Dialect::OpenAi => "max_completion_tokens",
         }
+    }
+
+    /// Whether there is a safety prompt to ask for or to do without.
+    pub(super) fn has_safe_prompt(self) -> bool {
+        self == Dialect::Mistral
     }
 
     /// The tool choice "at least one call", by Mistral's older name for it.

@@ -222,7 +222,7 @@ impl<'a> Head<'a> {
             parallel_tool_calls,
             prediction: prediction.as_ref().map(|text| json!({ "type": "content", "content": text })),
             reasoning_effort: reasoning_effort.map(effort_name),
-            safe_prompt: *safe_prompt,
+            safe_prompt: safe_prompt.filter(|_| dialect.has_safe_prompt()),
             prompt_cache_key,
             prompt_mode,
             service_tier: dialect.service_tier(service_tier),

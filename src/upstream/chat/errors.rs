@@ -37,7 +37,8 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (F
         400 | 404 | 422 if said.names_unknown_model() => (model_not_found(&said, refusal.model, origin), Permanent),
         400 | 413 | 422 | 500 if said.has_too_long_code() => (too_long(&said, origin), TooLong),
         400 | 402 | 403 | 429 if said.is_without_credit() => (no_credit(origin), Permanent),
-        400 | 403 if said.is_guardrail() => (guardrail(&said, origin), Permanent),
+        400 | 403 if said.has_filter_code() => (guardrail(&said, origin), Permanent),
+        403 if said.is_guardrail() => (guardrail(&said, origin), Permanent),
         400 | 422 if said.tells_too_long() => (too_long(&said, origin), TooLong),
         400 | 422 => (invalid(&said, origin), Permanent),
         404 | 405 if said.is_no_route() => (no_route(refusal.status, origin), Permanent),
@@ -49,7 +50,7 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (F
         408 => (slow(origin), Transient),
         429 => (rate_limited(origin), RateLimited),
         // Not implemented, or another version of HTTP: no try changes that.
-        status @ (501 | 505) => (failed(status, origin), Permanent),
+        status @ (501 | 505) => (unable(status, origin), Permanent),
         status @ 500..=599 => (failed(status, origin), Transient),
         status @ 300..=399 => (redirected(status, origin), Permanent),
         status => (origin.protocol(format!("HTTP {status} is not an answer of chat completions")), Permanent),
@@ -163,6 +164,11 @@ fn slow(origin: &Origin) -> Failure {
 
 fn failed(status: u16, origin: &Origin) -> Failure {
     origin.failure(Reason::ServiceUnavailable, format!("{} failed (HTTP {status}); try again", origin.provider))
+}
+
+fn unable(status: u16, origin: &Origin) -> Failure {
+    let Origin { provider, .. } = origin;
+    origin.failure(Reason::ServiceUnavailable, format!("{provider} can't do what was asked (HTTP {status})"))
 }
 
 fn redirected(status: u16, origin: &Origin) -> Failure {

@@ -1,4 +1,7 @@
-//! Recorded shapes of answers, decoded however the network cuts them. `UPDATE_GOLDEN=1` writes the expected pieces anew.
+//! Recorded shapes of answers, decoded however the network cuts them, and of refusals. `UPDATE_GOLDEN=1` writes what is
+//! expected of them anew.
+//!
+//! Beside an answer may stand the text that the model was asked to continue (`.prefix`). A refusal's name begins with its status.
 
 use std::{
     fmt::Write,
@@ -6,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Answer;
+use http::HeaderMap;
+use jiff::Timestamp;
+
+use super::{Answer, Refusal, refused};
 use crate::{
     domain::Failure,
     upstream::{
@@ -16,15 +22,15 @@ use crate::{
 };
 
 const LONGEST: usize = 1 << 20;
+/// The folders in `tests/golden`, named for the provider.
+const PROVIDERS: [&str; 2] = ["mistral", "openai"];
 
-fn answer(continued: Option<String>, max_output_bytes: usize) -> Answer {
-    let origin = Origin {
-        provider: "mistral".into(),
-        host: "api.mistral.ai".into(),
-        http_status: Some(200),
-        correlation_id: None,
-    };
-    Answer::new(origin, continued, max_output_bytes)
+fn origin(provider: &str, status: u16) -> Origin {
+    Origin { provider: provider.into(), host: "host.example".into(), http_status: Some(status), correlation_id: None }
+}
+
+fn answer(provider: &str, continued: Option<String>, max_output_bytes: usize) -> Answer {
+    Answer::new(origin(provider, 200), continued, max_output_bytes)
 }
 
 struct Failed(Failure);
@@ -35,8 +41,8 @@ impl From<TooLong> for Failed {
     }
 }
 
-fn streamed(parts: &[&[u8]], continued: Option<String>) -> String {
-    let mut answer = answer(continued, LONGEST);
+fn streamed(provider: &str, parts: &[&[u8]], continued: Option<String>) -> String {
+    let mut answer = answer(provider, continued, LONGEST);
     let mut decoder = Decoder::default();
     let mut read = || {
         for part in parts {
@@ -49,8 +55,8 @@ fn streamed(parts: &[&[u8]], continued: Option<String>) -> String {
     told(answer, end.map_err(|Failed(failure)| failure))
 }
 
-fn whole(body: &[u8], continued: Option<String>) -> String {
-    let mut answer = answer(continued, LONGEST);
+fn whole(provider: &str, body: &[u8], continued: Option<String>) -> String {
+    let mut answer = answer(provider, continued, LONGEST);
     let end = answer.take_whole(body).and_then(|()| answer.end());
     told(answer, end)
 }
@@ -68,24 +74,41 @@ fn told(mut answer: Answer, end: Result<(), Failure>) -> String {
     lines
 }
 
-/// The recorded answers with this file ending: name, bytes, and the text that the model was asked to continue.
-fn recorded(ending: &str) -> Vec<(PathBuf, Vec<u8>, Option<String>)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mistral/responses");
-    let paths = fs::read_dir(folder).expect("the golden folder").map(|entry| entry.expect("an entry").path());
-    let mut found: Vec<_> = paths
-        .filter(|path| path.extension().is_some_and(|extension| extension == ending))
-        .map(|path| {
-            let continued = fs::read_to_string(path.with_extension("prefix")).ok();
-            (path.clone(), fs::read(&path).expect("a golden file"), continued)
-        })
-        .collect();
+/// The files of a golden folder, but those that say what is expected.
+fn files(provider: &str, folder: &str) -> Vec<PathBuf> {
+    let folder = format!("{}/tests/golden/{provider}/{folder}", env!("CARGO_MANIFEST_DIR"));
+    let paths = fs::read_dir(&folder).expect("the golden folder").map(|entry| entry.expect("an entry").path());
+    let mut found: Vec<_> =
+        paths.filter(|path| !path.extension().is_some_and(|ending| ending == "pieces" || ending == "told")).collect();
     found.sort();
     assert!(!found.is_empty(), "no golden files in {folder}");
     found
 }
 
-fn compare(path: &Path, found: &str) {
-    let expected = PathBuf::from(format!("{}.pieces", path.display()));
+/// An answer as it was recorded.
+struct Recorded {
+    provider: &'static str,
+    path: PathBuf,
+    body: Vec<u8>,
+    continued: Option<String>,
+}
+
+/// The recorded answers with this file ending.
+fn recorded(ending: &str) -> Vec<Recorded> {
+    let of = |provider: &'static str| {
+        let paths = files(provider, "responses").into_iter();
+        paths.filter(|path| path.extension().is_some_and(|found| found == ending)).map(move |path| Recorded {
+            provider,
+            body: fs::read(&path).expect("a golden file"),
+            continued: fs::read_to_string(path.with_extension("prefix")).ok(),
+            path,
+        })
+    };
+    PROVIDERS.into_iter().flat_map(of).collect()
+}
+
+fn compare(path: &Path, ending: &str, found: &str) {
+    let expected = PathBuf::from(format!("{}.{ending}", path.display()));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&expected, found).expect("the golden folder can be written");
     }
@@ -95,29 +118,55 @@ fn compare(path: &Path, found: &str) {
 
 #[test]
 fn whole_answers() {
-    for (path, body, continued) in recorded("json") {
-        compare(&path, &whole(&body, continued));
+    for Recorded { provider, path, body, continued } in recorded("json") {
+        compare(&path, "pieces", &whole(provider, &body, continued));
     }
 }
 
 #[test]
 fn streams_at_every_split() {
-    for (path, stream, continued) in recorded("sse") {
-        let expected = streamed(&[&stream], continued.clone());
-        compare(&path, &expected);
-        for cut in 1..stream.len() {
-            let (before, after) = stream.split_at(cut);
-            assert_eq!(streamed(&[before, after], continued.clone()), expected, "{} cut at {cut}", path.display());
+    for Recorded { provider, path, body, continued } in recorded("sse") {
+        let expected = streamed(provider, &[&body], continued.clone());
+        compare(&path, "pieces", &expected);
+        for cut in 1..body.len() {
+            let (before, after) = body.split_at(cut);
+            let found = streamed(provider, &[before, after], continued.clone());
+            assert_eq!(found, expected, "{} cut at {cut}", path.display());
         }
-        let single: Vec<&[u8]> = stream.chunks(1).collect();
-        assert_eq!(streamed(&single, continued.clone()), expected, "{} byte by byte", path.display());
+        let single: Vec<&[u8]> = body.chunks(1).collect();
+        assert_eq!(streamed(provider, &single, continued.clone()), expected, "{} byte by byte", path.display());
+    }
+}
+
+#[test]
+fn refusals_of_every_shape() {
+    let headers = HeaderMap::new();
+    for path in files("openai", "refusals") {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let status = name.split('_').next().and_then(|status| status.parse().ok()).expect("a status");
+        let body = fs::read(&path).expect("a golden file");
+        let refusal = Refusal { status, headers: &headers, body: &body, model: "gpt-0", now: Timestamp::UNIX_EPOCH };
+        let (failure, class) = refused(&refusal, &origin("openai", status));
+        let Failure { reason, message, metadata, violations, retry_after_ms, resource } = failure;
+        assert_eq!(violations, [], "{name}");
+        let mut told = format!("{reason:?} {class:?}\n{message}\n");
+        for (key, value) in metadata {
+            writeln!(told, "{key}: {value}").expect("a string takes any text");
+        }
+        if let Some((kind, name)) = resource {
+            writeln!(told, "resource: {kind} {name}").expect("a string takes any text");
+        }
+        if let Some(ms) = retry_after_ms {
+            writeln!(told, "retry after {ms} ms").expect("a string takes any text");
+        }
+        compare(&path, "told", &told);
     }
 }
 
 #[test]
 fn an_answer_has_a_limit() {
     let event = br#"{"choices":[{"delta":{"content":"123456"}}]}"#;
-    let mut answer = answer(None, 10);
+    let mut answer = answer("mistral", None, 10);
     assert_eq!(answer.take_event(event), Ok(()));
     let failure = answer.take_event(event).expect_err("twelve bytes are too many");
     assert_eq!(failure.message, "mistral's answer is not usable: it is longer than 10 bytes");

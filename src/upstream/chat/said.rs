@@ -119,22 +119,34 @@ impl Said {
         !self.is_json || self.mentions(PHRASES)
     }
 
+    /// Azure's filter, and OpenAI's.
+    pub(super) fn has_filter_code(&self) -> bool {
+        self.has_code(&["content_filter", "content_policy_violation"])
+    }
+
+    /// Mistral's guardrails.
     pub(super) fn is_guardrail(&self) -> bool {
-        self.has_guardrails
-            || self.has_code(&["3201", "content_filter", "content_policy_violation"])
-            || self.mentions(&["guardrail"])
+        self.has_guardrails || self.has_code(&["3201"]) || self.mentions(&["guardrail"])
     }
 }
 
 /// A text, or the list of a validation error as `place: message` without the rejected values.
 fn explanation(value: &Value) -> Option<String> {
     let text = match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => told_by_python(text).unwrap_or(text).to_owned(),
         Value::Array(errors) => errors.iter().filter_map(validation_error).collect::<Vec<_>>().join("; "),
         Value::Object(wrapped) => explanation(wrapped.get("detail").or_else(|| wrapped.get("message"))?)?,
         Value::Null | Value::Bool(_) | Value::Number(_) => return None,
     };
     (!text.is_empty()).then(|| shortened(&text))
+}
+
+/// vLLM writes the list of a validation error as Python shows it. Of such a text the first error's message, which stands before
+/// the rejected value.
+fn told_by_python(text: &str) -> Option<&str> {
+    let (before, _) = text.split_once("'input': ")?;
+    let (_, message) = before.rsplit_once("'msg': ").unwrap_or(("", before));
+    Some(message.trim_end_matches([' ', ',']).trim_matches(['\'', '"']))
 }
 
 fn validation_error(error: &Value) -> Option<String> {
