@@ -32,14 +32,14 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{
-    state::{Look, State, shortest},
-    wait::Place,
-};
 pub use self::{
     breaker::{BreakerOptions, BreakerState},
     permit::Permit,
     slots::Slots,
+};
+use self::{
+    state::{Look, State, shortest},
+    wait::Place,
 };
 
 /// How a model of a provider is guarded.

@@ -23,7 +23,8 @@ fn open_for(refused: Result<Permit, Refused>) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn it_opens_at_the_rate_and_not_before_there_are_enough_calls() {
     // Successes, failures, whether it is open then.
-    let rows = [(0, 9, false), (0, 10, true), (5, 5, true), (6, 5, false), (6, 6, true), (100, 50, false), (100, 100, true)];
+    let rows =
+        [(0, 9, false), (0, 10, true), (5, 5, true), (6, 5, false), (6, 6, true), (100, 50, false), (100, 100, true)];
     for (good, bad, open) in rows {
         let guard = guard(0, 0);
         ends(&guard, good, false).await;
