@@ -117,9 +117,9 @@ impl Minute {
 
     /// What the provider says in its answer to the call that went out at `tick`.
     ///
-    /// What it has left, plus what went out of here until that call, is what it leaves to this process. If that is less than
-    /// the limit, others use the account too, and theirs is set aside until the provider's reset, or for a minute if it tells
-    /// none. Answers to calls older than the newest that told are late news.
+    /// If what it has left, plus what went out of here until that call, is less than the limit, others use the account too.
+    /// Then what they used, and half of what is left, is theirs until the provider's reset, or for a minute if it tells none.
+    /// Each answer tells anew. Where no limit is known, what is left is ours. Answers to calls older than the newest that told are late news.
     pub(super) fn tell(&mut self, tick: Tick, told: Told, now: Instant) {
         let Told { limit, remaining, reset_ms } = told;
         if tick < self.newest {
@@ -133,10 +133,14 @@ impl Minute {
         self.newest = tick;
         let later = self.log.iter().rev().take_while(|(at, _)| *at > tick);
         let later = later.fold(0u64, |sum, (_, amount)| sum.saturating_add(*amount));
-        let most = remaining.saturating_add(self.used(now).saturating_sub(later));
+        let ours = self.used(now).saturating_sub(later);
         let until = reset_ms.map_or(self.expires(tick), |ms| now + Duration::from_millis(ms).min(TOLD_AT_MOST));
-        let binds = self.limit().is_none_or(|limit| most < limit);
-        self.shared = binds.then_some(Shared { most, until });
+        self.shared = match self.limit() {
+            None => Some(Shared { most: ours.saturating_add(remaining), until }),
+            Some(limit) if ours.saturating_add(remaining) >= limit => None,
+            // The others are about to use what is left too: half of it is theirs.
+            Some(_) => Some(Shared { most: ours.saturating_add(remaining / 2), until }),
+        };
     }
 
     /// Under a limit, when so much more fits. What exceeds a whole minute needs as many more of them.

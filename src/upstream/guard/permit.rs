@@ -70,9 +70,9 @@ impl Permit {
     }
 
     /// The provider answered 429: nobody goes until it is to be asked again (default 1 s, doubled with each further 429 up to
-    /// 60 s, and up to a quarter more), then one turn tries first. Gives the tokens back if nothing came before; the request stays counted, as
-    /// providers count refused ones too. Neutral for the breaker. Unless the call is not metered: then only its own key is
-    /// limited.
+    /// 60 s, and up to a quarter more), then one turn tries first. If nothing came before, the call gives back what it took:
+    /// where a provider counts refused calls too, what it has left says so. Neutral for the breaker. Unless the call is not
+    /// metered: then only its own key is limited.
     pub fn rate_limited(&mut self, retry_after: Option<Duration>) {
         if self.outcome == Outcome::Final {
             return;
@@ -84,6 +84,7 @@ impl Permit {
         let Some(pass) = self.went.gate else { return };
         if before == Outcome::None {
             state.settle(&mut self.went, 0, now);
+            state.requests.give_back(self.went.tick, 1);
         }
         if state.gate.refused(pass, retry_after, now) {
             state.metered.wake_all();

@@ -71,8 +71,8 @@ async fn what_others_leave_is_not_exceeded_until_the_reset() {
     // The limit told, what is left, the reset told, how many more go at once, and when the next one does.
     let rows = [
         (Some(60), Some(59), None, 59, 61),
-        (Some(60), Some(10), None, 10, 61),
-        (Some(60), Some(10), Some(20_000), 10, 20),
+        (Some(60), Some(10), None, 5, 61),
+        (Some(60), Some(10), Some(20_000), 5, 20),
         (Some(60), Some(0), Some(20_000), 0, 20),
         (None, Some(3), Some(20_000), 3, 20),
         (None, Some(3), None, 3, 61),

@@ -72,7 +72,7 @@ impl Book {
 }
 
 struct Waiting {
-    deadline: Instant,
+    ask: Ask,
     /// With the book's entry for its tokens.
     task: JoinHandle<Result<(Permit, usize), Refused>>,
 }
@@ -99,11 +99,11 @@ impl World {
                     let entry = book.lock().expect("no panic").goes(number, tokens);
                     Ok((permit, entry))
                 });
-                self.waiting.push(Waiting { deadline, task });
+                self.waiting.push(Waiting { ask, task });
             }
             Step::Cancel(which) => {
                 if which < self.waiting.len() {
-                    self.waiting.swap_remove(which).task.abort();
+                    self.waiting.remove(which).task.abort();
                 }
             }
             Step::Succeed(which) => {
@@ -142,7 +142,7 @@ impl World {
         let mut still = Vec::new();
         for waiting in self.waiting.drain(..) {
             if !waiting.task.is_finished() {
-                assert!(Instant::now() <= waiting.deadline + Duration::from_millis(2), "forgotten in the queue");
+                assert!(Instant::now() <= waiting.ask.deadline + Duration::from_millis(2), "forgotten in the queue");
                 still.push(waiting);
             } else if let Ok(went) = waiting.task.await.expect("no panic") {
                 self.running.push(went);
@@ -165,6 +165,11 @@ proptest! {
                 world.apply(&guard, step).await;
                 assert!(guard.state().in_use <= SLOTS);
                 assert_eq!(guard.state().waiting, world.waiting.len());
+                let first = world.waiting.first().filter(|_| guard.state().in_use < SLOTS);
+                if let Some(Waiting { ask, task: _ }) = first {
+                    let look = guard.shared.lock().look(ask, queue::Ahead { turns: 0, tokens: 0 }, Instant::now());
+                    assert!(!matches!(look, Look::Fits), "the first may go, and was not woken");
+                }
             }
             // Nothing ends any more, yet everyone who waits gets an answer.
             pass_ms(200_001).await;

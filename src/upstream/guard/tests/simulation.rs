@@ -44,8 +44,8 @@ impl Provider {
         Arc::new(Provider { counting, requests, tokens, began: now, log, level, refused, served })
     }
 
-    /// What it answers to a call that arrives now; `Err`: 429.
-    fn call(&self, tokens: u64) -> Result<Quota, ()> {
+    /// What it says in the head of its answer to a call that arrives now; `Err`: a 429 without `Retry-After`.
+    fn call(&self, tokens: u64) -> Result<Quota, Quota> {
         let now = Instant::now();
         let (requests_used, tokens_used) = match self.counting {
             Counting::Bucket => self.level_at(now),
@@ -53,7 +53,7 @@ impl Provider {
         };
         if requests_used + 1 > self.requests || tokens_used + tokens > self.tokens {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(());
+            return Err(self.quota(requests_used, tokens_used));
         }
         self.log.lock().expect("no panic").push_back((now, tokens));
         let mut level = self.level.lock().expect("no panic");
@@ -62,13 +62,17 @@ impl Provider {
             self.served[0].fetch_add(1, Ordering::Relaxed);
             self.served[1].fetch_add(tokens, Ordering::Relaxed);
         }
-        Ok(Quota {
+        Ok(self.quota(requests_used + 1, tokens_used + tokens))
+    }
+
+    fn quota(&self, requests_used: u64, tokens_used: u64) -> Quota {
+        Quota {
             limit_requests: Some(self.requests),
-            remaining_requests: Some(self.requests - requests_used - 1),
+            remaining_requests: Some(self.requests - requests_used),
             limit_tokens: Some(self.tokens),
-            remaining_tokens: Some(self.tokens - tokens_used - tokens),
+            remaining_tokens: Some(self.tokens - tokens_used),
             ..Quota::default()
-        })
+        }
     }
 
     fn counted_at(&self, now: Instant) -> (u64, u64) {
@@ -116,7 +120,10 @@ async fn turn(guard: Guard, provider: Arc<Provider>, random: u64) {
             tokio::time::sleep(Duration::from_millis(500 + random % 4_000)).await;
             permit.settle(800);
         }
-        Err(()) => permit.rate_limited(None),
+        Err(quota) => {
+            permit.quota(&quota);
+            permit.rate_limited(None);
+        }
     }
 }
 
@@ -178,15 +185,28 @@ async fn few_slots_cost_no_goodput() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_processes_on_one_account_learn_of_each_other() {
+async fn what_others_use_is_left_to_them() {
     for counting in COUNTINGS {
         let provider = Provider::new(counting, 60, 500_000);
-        let guards = [Guard::new(options(60, 0), slots(100)), Guard::new(options(60, 0), slots(100))];
-        load(&guards, &provider, 120).await;
+        let guard = Guard::new(options(60, 0), slots(100));
+        let others = tokio::spawn({
+            let provider = provider.clone();
+            async move {
+                loop {
+                    // Half of what is allowed. Their own refusals are not what is counted.
+                    if provider.call(800).is_err() {
+                        provider.refused.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(seconds(2)).await;
+                }
+            }
+        });
+        load(&[guard], &provider, 60).await;
+        others.abort();
         let (goodput, refused) = (provider.goodput(), provider.refused.load(Ordering::Relaxed));
         println!("{counting:?}: {goodput:?}, {refused} times 429");
-        assert!(goodput.0 >= 0.8, "{counting:?}: {goodput:?}");
-        // Of 1,200 turns: the two may ask for what is left at the same time.
-        assert!(refused <= 60, "{counting:?}: {refused}");
+        assert!(goodput.0 >= 0.9, "{counting:?}: {goodput:?}");
+        // Of 600 turns of ours: what was left when we were told may be theirs when we come. Untold it is up to 170.
+        assert!(refused <= 130, "{counting:?}: {refused}");
     }
 }
