@@ -181,6 +181,7 @@ impl Run {
             events: self.place.live.log.snapshot_with(ended_at(turn), terminal(turn)),
             request: self.place.live.request.as_ref().map(|request| (request.id.clone(), request.fingerprint)),
             require_head: self.plan.require_head,
+            charges: Vec::new(),
         };
         self.shared.store.commit(commit).await
     }
@@ -217,7 +218,7 @@ impl Run {
             request_fingerprint: None,
             kept: self.plan.kept,
         };
-        if let Err(error) = self.shared.store.commit_failed(ended).await {
+        if let Err(error) = self.shared.store.commit_failed(ended, &[]).await {
             // The caller gets the failure all the same; only a later GetTurn will know less.
             tracing::warn!(turn = %turn.id, ?error, "a failed turn could not be stored");
         }

@@ -4,8 +4,8 @@ use tokio::sync::mpsc;
 
 use super::{Engine, Shared, failures};
 use crate::{
-    domain::{ConversationId, Failure, Version, Violation, sequence},
-    store::{Commit, Ended, Stored},
+    domain::{ConversationId, Failure, Turn, Version, Violation, sequence},
+    store::{Account, Charge, Commit, Ended, Spent, Stored},
 };
 
 /// A version with the turn that made it.
@@ -145,7 +145,8 @@ impl Shared {
         self.check(&version, parent.as_ref(), &ended)?;
         let Ended { turn, inputs, events, request_fingerprint, kept } = ended;
         let request = turn.request_id.clone().zip(request_fingerprint);
-        Ok(Some(Commit { version, parent, kept, inputs, turn, events, request, require_head: false }))
+        let charges = charge(&version, &turn).into_iter().collect();
+        Ok(Some(Commit { version, parent, kept, inputs, turn, events, request, require_head: false, charges }))
     }
 
     /// Refuses a version that does not follow from its parent and its turn.
@@ -190,4 +191,13 @@ impl Shared {
         }
         Ok(pending)
     }
+}
+
+/// What an imported turn has spent of its tree's budget. Turns that are not exported, those that failed and those of deleted
+/// branches, count no more.
+fn charge(version: &Version, turn: &Turn) -> Option<Charge> {
+    version.settings.tree_budget?;
+    let spent = Spent { tokens: turn.usage.total_tokens, cost: turn.cost.unwrap_or_default() };
+    let account = Account::Tree(version.root_id);
+    (spent != Spent::default()).then_some(Charge { account, turn: turn.id, spent, reserved: false })
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use uuid::Uuid;
 
 use super::{
-    Commit, Ended, Inner, Place, Store, Stored,
+    Charge, Commit, Ended, Inner, Place, Store, Stored,
     error::Error,
     history::Row,
     keys::{self, CHUNK_BYTES, Index},
@@ -33,7 +33,7 @@ impl Store {
     /// [`Error::ParentGone`], [`Error::HeadMoved`] (only with `require_head`), [`Error::Exists`], [`Error::Failed`]. Low space
     /// is none: [`Store::accepts_turns`] keeps room for turns that have begun.
     pub async fn commit(&self, commit: Commit) -> Result<Stored, Error> {
-        let Commit { version, parent, kept, inputs, turn, events, request, require_head } = commit;
+        let Commit { version, parent, kept, inputs, turn, events, request, require_head, charges } = commit;
         debug_assert_eq!(version.id.0, turn.id.0, "a version is named after its turn");
         debug_assert_eq!(version.entry_count, kept + (inputs.len() + turn.outputs.len()) as u64);
         debug_assert!(request.as_ref().is_none_or(|(id, _)| turn.request_id.as_ref() == Some(id)));
@@ -42,7 +42,7 @@ impl Store {
         let request_fingerprint = request.as_ref().map(|(_, fingerprint)| *fingerprint);
         let row = pack(&Ended { turn, inputs, events, request_fingerprint, kept });
         let own = Place { branch: version.id.0, seq: 0, depth: 0, settings: version.id.0 };
-        let mut new = New { stored: Stored { version, place: own }, parent, kept, row, request };
+        let mut new = New { stored: Stored { version, place: own }, parent, kept, row, request, charges };
         let written = {
             let _no_delete = inner.locks.keep(new.stored.version.root_id.0).await;
             inner.write(&mut new, require_head)
@@ -57,14 +57,17 @@ impl Store {
         Ok(new.stored)
     }
 
-    /// Writes a turn that made no version, so that it can be asked for. All of it or nothing, durable when this returns.
+    /// Writes a turn that made no version, so that it can be asked for, and what it spent of budgets. All of it or nothing,
+    /// durable when this returns.
     ///
     /// # Errors
     ///
-    /// [`Error::ParentGone`]: its conversation was deleted, and it counts as deleted with it. [`Error::Failed`].
-    pub async fn commit_failed(&self, ended: Ended) -> Result<(), Error> {
+    /// [`Error::ParentGone`]: its conversation was deleted, and it counts as deleted with it; what it spent is written.
+    /// [`Error::Failed`].
+    pub async fn commit_failed(&self, ended: Ended, charges: &[Charge]) -> Result<(), Error> {
         let inner = &*self.inner;
         inner.flusher.writable()?;
+        inner.write_charges(charges).await?;
         let row = pack(&ended);
         match ended.turn.parent_id {
             Some(parent) => {
@@ -99,6 +102,7 @@ struct New {
     /// Its packed row.
     row: Vec<u8>,
     request: Option<(String, [u8; 16])>,
+    charges: Vec<Charge>,
 }
 
 impl Inner {
@@ -203,6 +207,8 @@ impl Inner {
             new.request.as_ref().map(|(id, fingerprint)| (id.as_str(), *fingerprint)),
             version.id.turn(),
         )?;
+        // Before the version: whoever sees it sees what it cost. A crash in between leaves what was spent all the same.
+        self.insert_charges(&new.charges)?;
         self.disk.insert(keys::version(id), &version::encode_version(&new.stored))
     }
 

@@ -162,6 +162,10 @@ impl Inner {
         if let (Some(parent), 0) = (intent.parent, intent.seq) {
             self.disk.remove(keys::child(parent, intent.branch))?;
         }
+        // Deleting a branch gives no money back: its tree goes on, and so does what was spent in it.
+        if intent.version == intent.root {
+            self.erase_all(self.disk.keys_of(&keys::spent_in_tree(intent.root)))?;
+        }
         self.disk.remove(keys::delete(intent.version))
     }
 

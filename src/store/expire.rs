@@ -1,4 +1,5 @@
-//! What goes by itself: turns that made no version, some time after they failed. Versions never do.
+//! What goes by itself: turns that made no version, some time after they failed, and what was spent in windows that are over.
+//! Versions never do.
 
 use uuid::Uuid;
 
@@ -26,6 +27,24 @@ impl Store {
             self.inner.expire(*turn).map_err(|error| self.inner.flusher.fail(error))?;
         }
         Ok(turns.len() as u64)
+    }
+
+    /// Removes what was spent in the windows of configured budgets that began before a moment. Returns how many rows that
+    /// were, one for each turn and budget. Blocks; durable with the next commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn expire_windows(&self, before: Time) -> Result<u64, Error> {
+        self.inner.flusher.writable()?;
+        let old = keys::spent_in_windows_from(0)..keys::spent_in_windows_from(before.unix_us);
+        let mut removed = 0;
+        for row in self.inner.disk.range(old) {
+            let (key, _) = row?;
+            self.inner.disk.remove(key).map_err(|error| self.inner.flusher.fail(error))?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
         version::{self, Ancestry, Segment},
     },
 };
-use crate::domain::{ConversationId, Entry, EntryId, Settings, TurnId};
+use crate::domain::{ConversationId, Entry, EntryId, Settings, Spend, TurnId};
 
 impl Store {
     /// A version by its id.
@@ -48,6 +48,16 @@ impl Store {
     /// The place of an entry in a version's history. Looks from its end, at ids only.
     pub fn find_entry(&self, of: &Stored, id: EntryId) -> Result<Option<u64>, Error> {
         self.inner.find_entry(of, id)
+    }
+
+    /// What the turns used whose outputs are among the first `keep` entries of a version's history, all of them; of a part of
+    /// a turn nothing is counted. Nothing for versions that were written before spending was. Reads heads of rows, no entries.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the version was deleted meanwhile.
+    pub fn spend_at(&self, of: &Stored, keep: u64) -> Result<Spend, Error> {
+        self.inner.spend_at(of, keep)
     }
 
     /// A turn that has ended, with or without a version, as it was committed.
@@ -102,11 +112,15 @@ impl Inner {
         row.map(|row| version::decode_version(id, &row, |settings| self.settings(settings))).transpose()
     }
 
+    /// A version without its settings.
+    fn bare(&self, id: Uuid) -> Result<Option<Stored>, Error> {
+        let row = self.disk.get(keys::version(id))?;
+        row.map(|row| version::decode_version(id, &row, |_| Ok::<_, Error>(Arc::default()))).transpose()
+    }
+
     /// Where a version lies, without the rest of it.
     pub(super) fn place(&self, id: Uuid) -> Result<Option<Place>, Error> {
-        let row = self.disk.get(keys::version(id))?;
-        let stored = row.map(|row| version::decode_version(id, &row, |_| Ok::<_, Error>(Arc::default())));
-        Ok(stored.transpose()?.map(|stored| stored.place))
+        Ok(self.bare(id)?.map(|stored| stored.place))
     }
 
     /// The settings that a version introduced.
@@ -226,6 +240,24 @@ impl Inner {
             }
         }
         Ok(low)
+    }
+
+    fn spend_at(&self, of: &Stored, keep: u64) -> Result<Spend, Error> {
+        if keep >= of.version.entry_count {
+            return Ok(of.version.spend.clone());
+        }
+        let path = self.path(of)?;
+        let mut keep = keep;
+        while let Some(last) = keep.checked_sub(1) {
+            // The turn that holds the last entry. If it is cut, so is all of it, and the one before counts.
+            let segment = &path[path.partition_point(|segment| segment.end <= last)];
+            let head = self.head(segment.branch, self.row_of(segment, last)?)?.ok_or(Error::NotFound)?;
+            if head.first_entry + head.entry_count() as u64 == keep {
+                return Ok(self.bare(head.id)?.ok_or(Error::NotFound)?.version.spend);
+            }
+            keep = head.first_entry;
+        }
+        Ok(Spend::default())
     }
 
     fn find_entry(&self, of: &Stored, id: EntryId) -> Result<Option<u64>, Error> {

@@ -17,6 +17,8 @@
 //! | `E version turn` | nothing: the failed turns that ran on a version | a failed turn with a parent |
 //! | `Z turn` | nothing: the turn was deleted, which tells it from one that a crash lost | deleted turns |
 //! | `D version` | a delete that has begun and is redone at open | while it runs |
+//! | `L root turn` | what a turn spends of its tree's budget | a turn of a tree that has one |
+//! | `P start8 length4 name turn` | what a turn spends of a configured budget in the window that begins then (µs since 1970) | a turn under such a budget |
 //!
 //! A branch is named after its first version.
 
@@ -159,6 +161,30 @@ pub(super) fn delete(version: Uuid) -> [u8; 17] {
 
 /// The prefix of all deletes that have begun.
 pub(super) const ALL_DELETES: [u8; 1] = *b"D";
+
+/// What turns spend of a tree's budget. A prefix.
+pub(super) fn spent_in_tree(root: Uuid) -> [u8; 17] {
+    of_one(b'L', root)
+}
+
+/// What turns spend of a configured budget in a window of it. A prefix: the start comes first, so that old windows lie
+/// together, and the length, so that no name is the beginning of another.
+pub(super) fn spent_in_window(name: &str, start_us: i64) -> Vec<u8> {
+    let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    [&spent_in_windows_from(start_us)[..], &length.to_be_bytes(), name.as_bytes()].concat()
+}
+
+/// Before the keys of all windows that begin at this moment or later.
+pub(super) fn spent_in_windows_from(start_us: i64) -> [u8; 9] {
+    let mut key = key(b'P');
+    key[1..].copy_from_slice(&u64::try_from(start_us).unwrap_or(0).to_be_bytes());
+    key
+}
+
+/// What a turn spends of what a prefix names.
+pub(super) fn spent_by(prefix: &[u8], turn: Uuid) -> Vec<u8> {
+    [prefix, turn.as_bytes()].concat()
+}
 
 /// A value that branches are found by.
 #[derive(Debug, Clone, Copy)]

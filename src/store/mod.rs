@@ -18,6 +18,7 @@ mod expire;
 mod flush;
 mod history;
 mod keys;
+mod ledger;
 mod list;
 mod locks;
 mod open;
@@ -40,6 +41,7 @@ use self::{disk::Disk, flush::Flusher, locks::Locks};
 pub use self::{
     error::{Error, OpenError},
     flush::Health,
+    ledger::{Account, Charge, Spent},
     list::{Page, Query},
     tree::{TreeCursor, TreePage},
 };
@@ -123,6 +125,8 @@ pub struct Commit {
     pub request: Option<(String, [u8; 16])>,
     /// Only if the parent has no successor.
     pub require_head: bool,
+    /// What it spends of budgets, settled with it.
+    pub charges: Vec<Charge>,
 }
 
 /// A turn that has ended, as it was committed.

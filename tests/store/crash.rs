@@ -8,8 +8,8 @@ use std::{
 };
 
 use causerie::{
-    domain::{ConversationId, Settings, TurnState},
-    store::{Ended, Query, Store},
+    domain::{ConversationId, Money, Settings, Time, TurnId, TurnState},
+    store::{Account, Charge, Commit, Ended, Query, Spent, Store},
 };
 use uuid::Uuid;
 
@@ -39,17 +39,34 @@ fn child() {
     });
 }
 
+/// What a turn sets aside and what it costs: a sum tells how many rows of each kind there are.
+const RESERVED: u64 = 1_000_000;
+const SETTLED: u64 = 1;
+
+fn account() -> Account {
+    Account::Window { name: "load".into(), start: Time { unix_us: 0 } }
+}
+
+fn charge(turn: TurnId, tokens: u64) -> Charge {
+    let spent = Spent { tokens, cost: Money::ZERO };
+    Charge { account: account(), turn, spent, reserved: tokens == RESERVED }
+}
+
 async fn commit_for_ever(store: Store, seed: u64) {
     let mut maker = Maker::new(seed);
     loop {
         let id = maker.uuid();
         let words = if maker.rng.one_in(20) { 50_000 } else { 100 };
+        store.reserve(&[charge(TurnId(id), RESERVED)]).await.expect("reserved");
+        println!("reserved {id}");
         let inputs = vec![maker.user(words)];
         let outputs = vec![maker.user(50)];
         let turn = maker.turn(id, None, outputs, TurnState::Completed);
         let events = maker.events(&turn, &inputs);
         let ended = Ended { turn, inputs, events, request_fingerprint: None, kept: 0 };
-        let stored = store.commit(records::start(&ended, Settings::default(), None)).await.expect("committed");
+        let charges = vec![charge(TurnId(id), SETTLED)];
+        let commit = Commit { charges, ..records::start(&ended, Settings::default(), None) };
+        let stored = store.commit(commit).await.expect("committed");
         println!("acknowledged {}", stored.version.id.0);
         if maker.rng.one_in(10) {
             println!("deleting {}", stored.version.id.0);
@@ -64,7 +81,8 @@ fn what_was_acknowledged_survives_a_kill() {
     let mut rng = Rng(seed());
     let dir = tempfile::tempdir().expect("a directory");
     let mut kept: Vec<ConversationId> = Vec::new();
-    for _ in 0..4 * effort() {
+    let (mut reserved, mut acknowledged) = (0, 0);
+    for round in 1..=4 * effort() as u64 {
         let (mut going, mut gone) = (Vec::new(), Vec::new());
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "store::crash::child", "--nocapture"])
@@ -90,6 +108,9 @@ fn what_was_acknowledged_survives_a_kill() {
             // The test harness writes before the first line without a line break.
             if let Some((_, text)) = line.split_once("acknowledged ") {
                 kept.push(id(text));
+                acknowledged += 1;
+            } else if line.contains("reserved ") {
+                reserved += 1;
             } else if let Some(text) = line.strip_prefix("deleting ") {
                 going.push(id(text));
             } else if let Some(text) = line.strip_prefix("deleted ") {
@@ -107,6 +128,12 @@ fn what_was_acknowledged_survives_a_kill() {
             there
         });
         whole(&store);
+        // Each of the eight may have done one more thing than it could tell.
+        let spent = store.spent(&account()).expect("readable").tokens;
+        let (open, settled) = (spent / RESERVED, spent % RESERVED / SETTLED);
+        assert!(settled >= acknowledged.max(store.count_versions().expect("readable")), "{settled} of {acknowledged}");
+        assert!(settled <= acknowledged + 8 * round, "{settled} of {acknowledged}");
+        assert!((reserved..=reserved + 8 * round).contains(&(open + settled)), "{open} and {settled} of {reserved}");
         store.close();
     }
     assert!(!kept.is_empty());

@@ -31,7 +31,8 @@ pub(super) async fn append(store: &Store, maker: &mut Maker, parent: &Stored, ke
         ..parent.version.clone()
     };
     let parent = Some(parent.clone());
-    let commit = Commit { version, parent, kept, inputs, turn, events, request, require_head: false };
+    let commit =
+        Commit { version, parent, kept, inputs, turn, events, request, require_head: false, charges: Vec::new() };
     store.commit(commit).await.expect("committed")
 }
 
@@ -55,7 +56,7 @@ pub(super) async fn tree(store: &Store, maker: &mut Maker, size: usize) -> Vec<S
             turn.request_id = Some(format!("request {id}"));
             let events = maker.events(&turn, &inputs);
             let ended = Ended { turn, inputs, events, request_fingerprint: Some([1; 16]), kept };
-            store.commit_failed(ended).await.expect("committed");
+            store.commit_failed(ended, &[]).await.expect("committed");
         }
     }
     versions
@@ -101,7 +102,7 @@ async fn a_turn_that_fails_on_a_deleted_version_is_not_kept() {
     let id = maker.uuid();
     let turn = maker.turn(id, Some(root.version.id), Vec::new(), TurnState::Failed);
     let ended = Ended { turn, inputs: Vec::new(), events: Vec::new(), request_fingerprint: None, kept: 0 };
-    assert_eq!(store.commit_failed(ended).await, Err(Error::ParentGone));
+    assert_eq!(store.commit_failed(ended, &[]).await, Err(Error::ParentGone));
 }
 
 /// Puts a store back to where a crash could have left a delete: its intent and any part of the rows.

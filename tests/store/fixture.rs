@@ -58,7 +58,7 @@ async fn write(path: &Path) {
     turn.request_id = Some("request of a failed turn".into());
     let events = maker.events(&turn, &inputs);
     let ended = Ended { turn, inputs, events, request_fingerprint: Some([3; 16]), kept: 0 };
-    store.commit_failed(ended).await.expect("committed");
+    store.commit_failed(ended, &[]).await.expect("committed");
     fs::write(path.join("everything.txt"), everything(&store)).expect("written");
     store.close();
 }

@@ -5,11 +5,13 @@ mod delete;
 mod durability;
 mod fixture;
 mod large;
+mod ledger;
 mod model;
 mod open;
 mod random;
 mod records;
 mod sample;
+mod spend;
 
 use causerie::store::{Options, Store};
 

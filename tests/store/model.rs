@@ -6,11 +6,12 @@ use std::{
 };
 
 use causerie::{
-    domain::{ConversationId, Entry, Settings, Time, TurnId, TurnState, Version},
+    domain::{ConversationId, Entry, Settings, Spend, Time, TurnId, TurnState, Version},
     store::{Commit, Ended, Error, Query, Store, Stored, TreeCursor},
 };
 
 use super::{
+    ledger::{self, Ledger},
     open,
     random::{effort, seed},
     sample::Maker,
@@ -21,6 +22,7 @@ use super::{
 struct Model {
     versions: BTreeMap<ConversationId, Node>,
     failed: BTreeMap<TurnId, Ended>,
+    ledger: Ledger,
     gone: Vec<ConversationId>,
 }
 
@@ -51,6 +53,17 @@ impl Model {
 
     fn heads(&self, id: ConversationId) -> BTreeSet<ConversationId> {
         self.closure(id).into_iter().filter(|id| self.children(*id).is_empty()).collect()
+    }
+
+    /// What the turns used that are whole in the first `keep` entries of a version's history.
+    fn spend_at(&self, id: ConversationId, keep: u64) -> Spend {
+        let Node { stored, ended, .. } = &self.versions[&id];
+        let brought_the_last = ended.kept < keep && keep == stored.version.entry_count;
+        match stored.version.parent_id {
+            _ if brought_the_last => stored.version.spend.clone(),
+            Some(parent) if keep > 0 => self.spend_at(parent, keep.min(ended.kept)),
+            Some(_) | None => Spend::default(),
+        }
     }
 
     fn roots(&self) -> Vec<ConversationId> {
@@ -110,6 +123,11 @@ impl World {
             .collect();
         let mut turn = maker.turn(id, parent, outputs, TurnState::Completed);
         let parent = parent.map(|id| &self.model.versions[&id].stored);
+        let before = match parent.map(|parent| &parent.version) {
+            Some(parent) if parent.entry_count == kept => parent.spend.clone(),
+            Some(parent) => self.model.spend_at(parent.id, kept),
+            None => Spend::default(),
+        };
         let settings = match parent {
             Some(parent) if !maker.rng.one_in(4) => Arc::clone(&parent.version.settings),
             _ => Arc::new(maker.settings()),
@@ -120,26 +138,29 @@ impl World {
         });
         turn.request_id = request.as_ref().map(|(id, _)| id.clone());
         let events = maker.events(&turn, &inputs);
+        let root = parent.map_or(ConversationId(id), |parent| parent.version.root_id);
+        let charges = ledger::charges(&mut maker.rng, Some(root), turn.id, false);
         let added = inputs.iter().chain(&turn.outputs);
         let version = Version {
             id: ConversationId(id),
             parent_id: parent.map(|parent| parent.version.id),
-            root_id: parent.map_or(ConversationId(id), |parent| parent.version.root_id),
+            root_id: root,
             turn_state: turn.state,
             created_at: turn.created_at,
             settings,
             entry_count: kept + added.clone().count() as u64,
             turn_count: parent.map_or(0, |parent| parent.version.turn_count) + 1,
-            spend: parent.map(|parent| parent.version.spend.clone()).unwrap_or_default().and(&turn.usage, turn.cost),
+            spend: before.and(&turn.usage, turn.cost),
             pending_calls: Vec::new(),
             last_entry: added.last().map(|entry| entry.id),
         };
-        Commit { version, parent: parent.cloned(), kept, inputs, turn, events, request, require_head: false }
+        Commit { version, parent: parent.cloned(), kept, inputs, turn, events, request, require_head: false, charges }
     }
 
     fn committed(&mut self, commit: Commit, stored: Stored) {
-        let Commit { version, parent, kept, inputs, turn, events, request, .. } = commit;
+        let Commit { version, parent, kept, inputs, turn, events, request, charges, .. } = commit;
         assert_eq!(stored.version, version);
+        self.model.ledger.write(&charges);
         let mut history = match &parent {
             Some(parent) => self.model.versions[&parent.version.id].history[..kept as usize].to_vec(),
             None => Vec::new(),
@@ -219,7 +240,17 @@ impl World {
         let events = self.maker.events(&turn, &inputs);
         let kept = self.maker.rng.next();
         let ended = Ended { turn, inputs, events, request_fingerprint, kept };
-        self.store.commit_failed(ended.clone()).await.expect("committed");
+        let root = parent.map(|id| self.model.versions[&id].stored.version.root_id);
+        let reserved = ledger::charges(&mut self.maker.rng, root, ended.turn.id, true);
+        self.store.reserve(&reserved).await.expect("reserved");
+        self.model.ledger.write(&reserved);
+        // Now and then the process dies here: what was set aside counts.
+        if self.maker.rng.one_in(4) {
+            return;
+        }
+        let charges = ledger::charges(&mut self.maker.rng, root, ended.turn.id, false);
+        self.store.commit_failed(ended.clone(), &charges).await.expect("committed");
+        self.model.ledger.write(&charges);
         self.model.failed.insert(ended.turn.id, ended);
     }
 
@@ -237,6 +268,8 @@ impl World {
         // A turn that ran meanwhile.
         let late = self.commit(Some(id), 0);
         assert_eq!(self.store.commit(late).await.expect_err("gone"), Error::ParentGone);
+        let trees = doomed.iter().copied().filter(|id| self.model.versions[id].stored.version.parent_id.is_none());
+        self.model.ledger.delete(trees);
         self.model.failed.retain(|_, ended| ended.turn.parent_id.is_none_or(|parent| !doomed.contains(&parent)));
         for id in doomed {
             self.model.versions.remove(&id);
@@ -252,6 +285,7 @@ fn ids(rows: &[(Stored, bool)]) -> Vec<(ConversationId, bool)> {
 /// Comparison.
 impl World {
     fn check(&mut self) {
+        self.model.ledger.check(&self.store);
         for id in &self.model.gone {
             assert_eq!(self.store.version(*id).expect("readable"), None);
             assert_eq!(self.store.turn(id.turn()).expect("readable"), None);
@@ -370,6 +404,10 @@ fn check_node(store: &Store, maker: &mut Maker, model: &Model, node: &Node) {
     assert_eq!(store.history(&read, u64::MAX).expect("readable"), *history);
     let keep = maker.rng.below(history.len() + 1);
     assert_eq!(store.history(&read, keep as u64).expect("readable"), history[..keep]);
+    if keep < history.len() {
+        assert_eq!(store.spend_at(&read, keep as u64).expect("readable"), model.spend_at(id, keep as u64));
+    }
+    assert_eq!(store.spend_at(&read, u64::MAX).expect("readable"), read.version.spend);
     check_entries(store, maker, &read, history);
     assert_eq!(store.is_head(&read).expect("readable"), model.children(id).is_empty());
     let heads: BTreeSet<_> = store.heads_below(&read, usize::MAX).expect("readable").into_iter().collect();
@@ -410,6 +448,11 @@ async fn random_operations_agree_with_a_plain_model() {
                 // Deletes of every kind, but not so many that nothing is left.
                 17 if round % 3 > 0 => world.delete().await,
                 18 => world.check_paging_while_writing().await,
+                19 if world.maker.rng.one_in(4) => {
+                    let before = Time { unix_us: world.maker.rng.below(4) as i64 };
+                    let removed = world.store.expire_windows(before).expect("writable");
+                    assert_eq!(removed, world.model.ledger.expire(before));
+                }
                 _ if world.maker.rng.one_in(6) => {
                     // Every handle must go before the directory is free.
                     let World { maker, model, store, requests } = world;

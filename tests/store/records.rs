@@ -34,7 +34,7 @@ pub(super) fn start(ended: &Ended, settings: Settings, request: Option<(String, 
         pending_calls: vec!["call-a".into(), String::new()],
         last_entry: history.last().map(|entry| entry.id),
     };
-    Commit { version, parent: None, kept: 0, inputs, turn, events, request, require_head: false }
+    Commit { version, parent: None, kept: 0, inputs, turn, events, request, require_head: false, charges: Vec::new() }
 }
 
 fn any_ended(maker: &mut Maker, state: TurnState, parent: Option<ConversationId>) -> Ended {
@@ -76,7 +76,7 @@ async fn any_turn_comes_back_as_it_was_committed() {
         let ended = any_ended(&mut maker, state, None);
         let request = ended.turn.request_id.clone().zip(ended.request_fingerprint);
         if failed {
-            store.commit_failed(ended.clone()).await.expect("committed");
+            store.commit_failed(ended.clone(), &[]).await.expect("committed");
         } else {
             let commit = start(&ended, maker.settings(), request);
             let version = commit.version.clone();

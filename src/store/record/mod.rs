@@ -7,7 +7,7 @@ pub(super) mod log;
 mod pieces;
 pub(super) mod row;
 pub(super) mod settings;
-mod spend;
+pub(super) mod spend;
 pub(super) mod turn;
 pub(super) mod version;
 

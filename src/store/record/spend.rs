@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use super::{Damaged, entry_id, entry_id_bytes};
-use crate::domain::{Budget, ModelUsage, Money, Omission, OmissionKind, Spend, Usage};
+use super::{Damaged, decode, encode, entry_id, entry_id_bytes};
+use crate::{
+    domain::{Budget, ModelUsage, Money, Omission, OmissionKind, Spend, Usage},
+    store::Spent,
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct UsageRecord {
@@ -76,6 +79,29 @@ pub(super) struct OmissionRecord {
     first_entry_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     last_entry_id: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct ChargeRecord {
+    #[prost(uint64, tag = "1")]
+    tokens: u64,
+    #[prost(message, optional, tag = "2")]
+    cost: Option<MoneyRecord>,
+    /// Set aside for a call that has not ended, not yet counted.
+    #[prost(bool, tag = "3")]
+    reserved: bool,
+}
+
+/// The row of what a turn spends of a budget.
+pub(in crate::store) fn encode_charge(spent: Spent, reserved: bool) -> Vec<u8> {
+    let Spent { tokens, cost } = spent;
+    encode(&ChargeRecord { tokens, cost: (cost != Money::ZERO).then(|| cost.into()), reserved })
+}
+
+/// What a turn spends of a budget, or has set aside.
+pub(in crate::store) fn decode_charge(row: &[u8]) -> Result<Spent, Damaged> {
+    let ChargeRecord { tokens, cost, reserved: _ } = decode(row)?;
+    Ok(Spent { tokens, cost: cost.map(Money::from).unwrap_or_default() })
 }
 
 impl From<&Usage> for UsageRecord {
