@@ -2,8 +2,11 @@ use std::{
     future::poll_fn,
     path::Path,
     pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
 };
 
 use tempfile::TempDir;
@@ -219,6 +222,37 @@ async fn turns_that_race_never_pass_a_ceiling() {
     purse.reserve(call(832)).await.expect("there is room");
 }
 
+#[tokio::test]
+async fn what_is_left_is_looked_at_and_taken_in_one_step() {
+    let ground = Ground::new().await;
+    let budgets = ground.budgets(Vec::new());
+    let id = turn();
+    let balance = budgets.inner.balance(&Account::Tree(id.conversation()));
+    budgets.inner.load(&balance).await.expect("readable");
+    let holders = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                // The first turn of a tree waits for nothing once the sum is known.
+                let mut purse = budgets.purse(id, id.conversation(), None, tokens(1));
+                for _ in 0..20_000 {
+                    let reserved = pin!(purse.reserve(call(1))).poll(&mut Context::from_waker(Waker::noop()));
+                    match reserved {
+                        Poll::Ready(Ok(())) => {
+                            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+                            holders.fetch_sub(1, Ordering::SeqCst);
+                            purse.release();
+                        }
+                        Poll::Ready(Err(failure)) => assert_eq!(failure.reason, Reason::BudgetExceeded),
+                        Poll::Pending => panic!("it waits"),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(balance.taken(), Spent::default());
+}
+
 fn forever() -> Account {
     Account::Window { name: "forever".into(), start: Time::default() }
 }
@@ -413,8 +447,11 @@ async fn an_import_counts_once_whenever_its_tree_is_read() {
         let charge = charge(&account, 5);
         let store = ground.store.clone();
         let commit = {
-            let charge = charge.clone();
-            async move { if refused { Err(store::Error::Exists) } else { store.charge(&[charge]).await } }
+            let (charge, balance) = (charge.clone(), balance.clone());
+            async move {
+                assert!(balance.loading.try_lock().is_err(), "a sum that is read now may have the row or not");
+                if refused { Err(store::Error::Exists) } else { store.charge(&[charge]).await }
+            }
         };
         assert_eq!(balance.is_loaded(), loaded_before);
         let import = budgets.importing(Some(charge), commit);
