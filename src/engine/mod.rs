@@ -3,6 +3,8 @@
 //! Knows the domain, the store and the providers; nothing of gRPC. Everything that a caller can ask is a method of [`Engine`].
 
 mod assemble;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "turns will ask it before they ask a model"))]
+mod budgets;
 mod failures;
 mod history;
 mod ids;
@@ -26,6 +28,12 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use self::{
+    budgets::WindowBudget,
+    log::{Log, Read, Reader},
+    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
+    transfer::{ExportedVersion, Import},
+};
 use self::{
     history::Histories,
     ids::TurnIds,
@@ -34,11 +42,6 @@ use self::{
     registry::{Refused, Registry},
     request::{Base, RequestKey, TurnRequest},
     run::Run,
-};
-pub use self::{
-    log::{Log, Read, Reader},
-    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
-    transfer::{ExportedVersion, Import},
 };
 pub use crate::store::Ended;
 use crate::{

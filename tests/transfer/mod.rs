@@ -3,8 +3,10 @@
 mod refused;
 mod store;
 
-use causerie::proto::{
-    self, ExportRecord, ImportConversationsResponse, export_record::Kind, stream_events_request::Request,
+use causerie::{
+    domain::ConversationId,
+    proto::{self, ExportRecord, ImportConversationsResponse, export_record::Kind, stream_events_request::Request},
+    store::{Account, Options, Store},
 };
 use tonic::Status;
 
@@ -127,4 +129,33 @@ async fn what_was_imported_goes_on() {
     calls::run(&mut client, "results", Request::Append(results)).await.expect("the calls that wait are known");
     from.stop().await;
     to.stop().await;
+}
+
+#[tokio::test]
+async fn an_imported_tree_has_spent_what_its_turns_used() {
+    let from = TestServer::start().await;
+    from.provider.on_every(crate::support::provider::Reply::text("so many words"));
+    let mut source = from.client().await;
+    let tree_budget = Some(proto::Budget { max_tokens: Some(1_000_000), max_cost: None });
+    let request = Request::Start(proto::StartRequest { tree_budget, ..start("One?") });
+    let root = calls::run(&mut source, "root", request).await.expect("an answer");
+    let next = Request::Append(append(&root.conversation_id, "Two?"));
+    let next = calls::run(&mut source, "next", next).await.expect("an answer");
+    let free = calls::run(&mut source, "free", Request::Start(start("Free?"))).await.expect("an answer");
+    let mut to = TestServer::start().await;
+    let mut target = to.client().await;
+    let records = export(&mut source, "").await;
+    assert_eq!(import(&mut target, &records).await.expect("an import"), (3, 0));
+    assert_eq!(import(&mut target, &records).await.expect("once more"), (0, 3));
+    to.begin_stop().await.expect("no panic").expect("it stops well");
+
+    let store = Store::open(&Options::new(to.store_path())).expect("it opens");
+    let spent = |turn: &proto::Turn| {
+        let tree = Account::Tree(turn.conversation_id.parse::<ConversationId>().expect("an id"));
+        store.spent(&tree).expect("readable").tokens as i64
+    };
+    let used = |turn: &proto::Turn| turn.usage.as_ref().expect("usage").total_tokens;
+    assert!(used(&root) > 0);
+    assert_eq!((spent(&root), spent(&free)), (used(&root) + used(&next), 0));
+    from.stop().await;
 }
