@@ -1,17 +1,18 @@
 //! The composition root: opens the store, connects the provider, serves, drains.
 
+mod upstream;
+
 use std::{fmt, future::Future, io, time::Duration};
 
 use tokio::{net::TcpListener, task, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, Config},
+    config::Config,
     engine::{self, Engine},
     grpc::{self, health::Health},
     offline::Offline,
     store::{self, Store},
-    upstream::{Dialect, KeyHeader, KeySource, Provider, Secret},
 };
 
 /// Why the server could not run, or had to stop.
@@ -78,9 +79,9 @@ impl Server {
             true => Some(Offline::start().await.map_err(Error::Network)?),
             false => None,
         };
-        let provider = provider(&config, offline.as_ref())?;
+        let models = upstream::models(&config, offline.as_ref())?;
         let store = open(&config).await?;
-        let engine = Engine::new(store.clone(), provider, engine_options(&config));
+        let engine = Engine::new(store.clone(), models, engine_options(&config));
         Ok(Server { config, store, engine, offline })
     }
 
@@ -123,7 +124,7 @@ async fn serve(
         let failed = tokio::select! {
             () = shutdown => false,
             () = watch(store, &health) => true,
-            () = expire(store) => false,
+            () = expire(store, engine) => false,
         };
         stop.cancel();
         engine.drain(Instant::now() + turns_grace(config.shutdown.grace)).await;
@@ -160,12 +161,17 @@ async fn watch(store: &Store, health: &Health) {
 const FAILED_TURNS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Removes old turns that made no version: now and every hour. Never returns.
-async fn expire(store: &Store) {
+async fn expire(store: &Store, engine: &Engine) {
     let mut hours = tokio::time::interval(Duration::from_secs(3600));
     loop {
         hours.tick().await;
-        let store = store.clone();
-        match task::spawn_blocking(move || store.expire_failed(Engine::time_before(FAILED_TURNS_KEPT))).await {
+        let (store, engine) = (store.clone(), engine.clone());
+        let remove = move || {
+            let removed = store.expire_failed(Engine::time_before(FAILED_TURNS_KEPT))?;
+            engine.expire_budgets()?;
+            Ok::<_, store::Error>(removed)
+        };
+        match task::spawn_blocking(remove).await {
             Ok(Ok(0)) | Err(_) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "old turns that made no version are gone"),
             Ok(Err(error)) => tracing::warn!(%error, "old failed turns could not be removed"),
@@ -189,40 +195,6 @@ async fn open(config: &Config) -> Result<Store, Error> {
     }
 }
 
-fn provider(config: &Config, offline: Option<&Offline>) -> Result<Provider, Error> {
-    let provider = config.default_provider();
-    let (name, base_url, key) = match offline {
-        // The stand-in takes any key; a real one must not go there.
-        Some(offline) => ("offline", offline.base_url(), KeySource::Value(Secret::new("offline"))),
-        None => (provider.name.as_str(), provider.base_url.clone(), key_source(&provider.key)),
-    };
-    Provider::new(crate::upstream::Options {
-        name: name.to_owned(),
-        dialect: Dialect::Mistral,
-        base_url,
-        key,
-        key_place: "MISTRAL_API_KEY or provider.key_file".to_owned(),
-        key_header: KeyHeader::Bearer,
-        headers: Vec::new(),
-        connect_timeout: provider.connect_timeout,
-        first_byte_timeout: provider.first_byte_timeout,
-        idle_timeout: provider.idle_timeout,
-        whole_answer_timeout: Duration::from_secs(300),
-        max_output_bytes: 2 << 20,
-    })
-    .map_err(|error| Error::Provider(error.to_string()))
-}
-
-fn key_source(key: &config::KeySource) -> KeySource {
-    match key {
-        config::KeySource::File(path) => KeySource::File(path.clone()),
-        config::KeySource::Variable { name: _, key } => KeySource::Value(Secret::new(key.expose())),
-        config::KeySource::NotNeeded | config::KeySource::Missing { .. } | config::KeySource::Command(_) => {
-            KeySource::None
-        }
-    }
-}
-
 fn engine_options(config: &Config) -> engine::Options {
     engine::Options {
         turn_timeout: config.turns.timeout,
@@ -230,6 +202,7 @@ fn engine_options(config: &Config) -> engine::Options {
         max_in_flight: config.turns.max_in_flight,
         history_cache_bytes: config.turns.history_cache_bytes,
         log_content: config.log.content,
+        budgets: upstream::budgets(config),
     }
 }
 

@@ -51,9 +51,12 @@ async fn no_failure_of_the_provider_tells_secrets() {
     for row in provider::rows() {
         server.provider.reply(row.reply.clone());
         server.provider.reply(row.reply);
-        let status = calls::run(&mut client, row.name, Request::Start(secret_start())).await.expect_err(row.name);
+        // A model of its own: a rate limit would keep the next row waiting.
+        let start = proto::StartRequest { model: row.name.to_owned(), ..secret_start() };
+        let status = calls::run(&mut client, row.name, Request::Start(start.clone())).await.expect_err(row.name);
         assert_clean_status(row.name, &status);
-        let (events, end) = calls::watch(&mut client, row.name, Request::Start(secret_start())).await;
+        let start = proto::StartRequest { model: format!("{}-stream", row.name), ..start };
+        let (events, end) = calls::watch(&mut client, row.name, Request::Start(start)).await;
         assert_clean_status(row.name, &end.expect_err(row.name));
         let last = events.last().expect("a terminal event");
         assert!(matches!(last.kind, Some(Kind::ResponseError(_))));

@@ -74,7 +74,7 @@ async fn a_refused_key_is_named_by_where_it_came_from() {
     let keyless = Options { key: KeySource::NotNeeded, ..options(&server.base_url()) };
     let keyless = Provider::new(keyless).expect("right");
     for (provider, own, told) in [
-        (&provider, None, "refused the API key; put a valid one into MISTRAL_API_KEY or provider.key_file"),
+        (&provider, None, "refused the API key; put a valid one into MISTRAL_API_KEY or providers.mistral.key_file"),
         (&provider, Some("sk-own-key"), "refused the API key in x-provider-api-key"),
         (&keyless, None, "wants an API key, and none is sent to it"),
     ] {

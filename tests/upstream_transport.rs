@@ -274,8 +274,7 @@ async fn without_a_key_nothing_is_sent() {
         assert!(!provider.has_key());
         let (_, failure) = failure(&provider, None).await;
         assert_eq!(failure.reason, Reason::ApiKeyMissing);
-        let told =
-            "no API key for mistral: set MISTRAL_API_KEY or provider.key_file, or start the service with --offline";
+        let told = "no API key for mistral: set MISTRAL_API_KEY or providers.mistral.key_file, or start the service with --offline";
         assert_eq!(failure.message, told);
     }
     assert_eq!(server.connections(), 0);

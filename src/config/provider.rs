@@ -41,9 +41,9 @@ pub struct Provider {
     pub max_concurrent: usize,
     /// How many turns may wait for a place or for a rate limit; more are refused.
     pub max_waiting: usize,
-    /// How many calls a minute it may get, over all its models.
+    /// How many calls a minute each of its models may get, if it says nothing else.
     pub requests_per_minute: Option<u32>,
-    /// How many tokens a minute it may get, over all its models.
+    /// How many tokens a minute, read and written, each of its models may get, if it says nothing else.
     pub tokens_per_minute: Option<u64>,
     /// What is set about its models, by the name that the provider gives them.
     pub models: BTreeMap<String, Model>,
@@ -223,12 +223,12 @@ impl Limits {
             requests_per_minute: section.optional(
                 "requests_per_minute",
                 Rule::count(PER_MINUTE),
-                "How many calls a minute the provider may get, over all its models.",
+                "How many calls a minute each of its models may get, unless the model's own section says something else.",
             ),
             tokens_per_minute: section.optional(
                 "tokens_per_minute",
                 Rule::count(TOKENS_PER_MINUTE),
-                "How many tokens a minute the provider may get, over all its models.",
+                "How many tokens a minute, read and written, each of its models may get, unless the model's own section says something else.",
             ),
         }
     }

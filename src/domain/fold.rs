@@ -63,6 +63,16 @@ impl Outputs {
         self.entries.is_empty()
     }
 
+    /// Whether a function call is among them.
+    pub fn has_calls(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.body, Body::FunctionCall(_)))
+    }
+
+    /// The outputs as far as they came, as the history of a model that goes on with them.
+    pub fn so_far(&self) -> impl Iterator<Item = Arc<Entry>> {
+        self.entries.iter().map(|entry| Arc::new(closed(entry.clone(), OutputStatus::Incomplete, None)))
+    }
+
     /// The outputs of a turn that the model finished.
     pub fn complete(self, at: Time) -> Vec<Arc<Entry>> {
         self.entries.into_iter().map(|entry| Arc::new(closed(entry, OutputStatus::Completed, Some(at)))).collect()

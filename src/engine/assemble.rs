@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ids;
 use crate::{
     domain::{
-        Chunk, EntryId, EventKind, Failure, FinishReason, Reason, Usage,
+        Chunk, EntryId, EventKind, Failure, FinishReason, Reason,
         event::{Author, CallHead},
         ids::EntryKind,
     },
@@ -20,8 +20,6 @@ pub(super) struct Assembler {
     calls: Vec<Call>,
     /// Why the model stopped, once it said so.
     pub(super) finish: Option<FinishReason>,
-    /// What the turn used, once the provider said so.
-    pub(super) usage: Usage,
 }
 
 struct Message {
@@ -48,14 +46,19 @@ struct Call {
 }
 
 impl Assembler {
+    /// For the first model that is asked.
     pub(super) fn new(author: Author) -> Assembler {
-        Assembler {
-            author: Arc::new(author),
-            outputs: 0,
-            message: None,
-            calls: Vec::new(),
-            finish: None,
-            usage: Usage::default(),
+        Assembler { author: Arc::new(author), outputs: 0, message: None, calls: Vec::new(), finish: None }
+    }
+
+    /// What comes from here on is this author's. Another one goes on in a chunk of its own.
+    pub(super) fn written_by(&mut self, author: Author) {
+        self.finish = None;
+        if *self.author != author {
+            self.author = Arc::new(author);
+            if let Some(message) = &mut self.message {
+                message.current = None;
+            }
         }
     }
 
@@ -71,10 +74,7 @@ impl Assembler {
                 self.finish = Some(reason);
                 Ok(None)
             }
-            Piece::Usage(usage) => {
-                self.usage = usage;
-                Ok(None)
-            }
+            Piece::Usage(_) => Ok(None),
         }
     }
 

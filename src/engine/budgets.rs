@@ -13,10 +13,12 @@ use std::{
     time::Duration,
 };
 
+use rust_decimal::Decimal;
+
 pub(super) use self::purse::{Call, Purse};
 use super::{failures, ids};
 use crate::{
-    domain::{Budget, ConversationId, Failure, Reason, Time, TurnId},
+    domain::{Budget, ConversationId, Failure, Money, Reason, Time, TurnId},
     store::{self, Account, Charge, Spent, Store},
 };
 
@@ -33,6 +35,13 @@ pub struct WindowBudget {
     pub provider: Option<String>,
     /// Only calls of this model count, by the name that callers or the provider give it; `None`: of all.
     pub model: Option<String>,
+}
+
+impl WindowBudget {
+    /// A ceiling on tokens, on dollars, or on both.
+    pub fn ceiling(max_tokens: Option<u64>, max_dollars: Option<Decimal>) -> Budget {
+        Budget { max_tokens, max_cost: max_dollars.and_then(Money::from_decimal) }
+    }
 }
 
 /// What may still be spent. A cheap handle.

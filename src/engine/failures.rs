@@ -1,8 +1,11 @@
 //! What the engine tells callers when it can't do what they ask.
 
+use std::time::Duration;
+
 use crate::{
     domain::{ConversationId, EntryId, Failure, Reason, TurnId},
     store,
+    upstream::guard::{Limit, Refused},
 };
 
 /// The store could not do it.
@@ -85,4 +88,80 @@ pub(super) fn shutting_down() -> Failure {
 pub(super) fn request_id_reused(turn: TurnId) -> Failure {
     let text = format!("the request_id was used with another request, for {turn}: choose a new one");
     Failure::new(Reason::RequestIdReused, text).with("turn_id", turn.to_string())
+}
+
+pub(super) fn broken_off(model: &str) -> Failure {
+    let text = format!("{model} ended its answer with an error");
+    Failure::new(Reason::UpstreamProtocolError, text).with("model", model)
+}
+
+/// The history does not fit, by our own reckoning.
+pub(super) fn too_long(model: &str, tokens: u64, window: u64) -> Failure {
+    let text = format!(
+        "the history has about {tokens} tokens, and the context window of {model} has {window}: shorten it, take another \
+         model, or set forwarding.truncation"
+    );
+    Failure::new(Reason::ContextLengthExceeded, text)
+        .with("model", model)
+        .with("requested_tokens", tokens.to_string())
+        .with("context_tokens", window.to_string())
+}
+
+/// Our own guard did not let a call through.
+pub(super) fn not_admitted(model: &str, refused: Refused) -> Failure {
+    match refused {
+        Refused::BreakerOpen { retry_in } => {
+            let text = format!("{model} has failed too often lately and is left alone for {}", seconds(retry_in));
+            Failure::new(Reason::ServiceUnavailable, text).with("model", model).retry_after_ms(ms(retry_in))
+        }
+        Refused::QueueFull { limit, waiting, retry_in } => {
+            let text = format!("{waiting} turns wait for {model} already, because of {}", limit_text(limit));
+            Failure::new(Reason::RateLimitExceeded, text)
+                .with("model", model)
+                .with("limit", limit_name(limit))
+                .retry_after_ms(ms(retry_in))
+        }
+        Refused::TooLate { limit, retry_in } => {
+            let text = format!(
+                "it would be this turn's turn at {model} in {}, after its deadline, because of {}",
+                seconds(retry_in),
+                limit_text(limit)
+            );
+            Failure::new(Reason::RateLimitExceeded, text)
+                .with("model", model)
+                .with("limit", limit_name(limit))
+                .retry_after_ms(ms(retry_in))
+        }
+        Refused::TooLarge { limit, tokens, most } => {
+            let text =
+                format!("the turn needs about {tokens} tokens, more than {most}, which is {}", limit_text(limit));
+            Failure::new(Reason::InvalidRequest, text).with("model", model).with("limit", limit_name(limit))
+        }
+    }
+}
+
+fn limit_name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Requests => "requests_per_minute",
+        Limit::Tokens => "tokens_per_minute",
+        Limit::RetryAfter => "retry_after",
+        Limit::Concurrency => "max_concurrent",
+    }
+}
+
+fn limit_text(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Requests => "the limit on requests per minute",
+        Limit::Tokens => "the limit on tokens per minute",
+        Limit::RetryAfter => "the provider's own rate limit",
+        Limit::Concurrency => "the limit on calls at once (max_concurrent)",
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
 }

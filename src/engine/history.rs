@@ -8,15 +8,16 @@ use tokio::sync::Semaphore;
 
 use super::{
     Shared, failures,
+    models::Target,
     request::{Base, TurnRequest},
 };
 use crate::{
     domain::{
-        Body, ConversationId, Entry, EntryId, Failure, Reason,
+        Body, ConversationId, Entry, EntryId, Failure, Reason, Spend,
         sequence::{self, Ending},
     },
     store::Stored,
-    upstream::Transcript,
+    upstream::{Provider, Transcript, estimate::weigh},
 };
 
 /// A history, ready to be sent.
@@ -24,6 +25,8 @@ use crate::{
 pub(super) struct History {
     pub(super) transcript: Transcript,
     pub(super) ending: Ending,
+    /// Of text, as tokens are estimated from it.
+    pub(super) bytes: u64,
 }
 
 /// A version or a part of its history, on which a turn runs.
@@ -38,6 +41,8 @@ pub(super) struct Ground {
     pub(super) history: Option<History>,
     /// The last entry of the history.
     pub(super) last_entry: Option<EntryId>,
+    /// What the turns of the history used.
+    pub(super) spend: Spend,
 }
 
 /// Histories by version, and the threads that load those that are not here.
@@ -71,26 +76,38 @@ impl Histories {
 }
 
 impl Shared {
-    /// Finds what a request runs on.
-    pub(super) async fn ground(self: &Arc<Shared>, request: &TurnRequest) -> Result<Ground, Failure> {
-        match &request.base {
-            Base::Start => self.nothing(request.skip_completion),
-            Base::Append { conversation_id, require_head } => {
-                let parent = self.find(*conversation_id)?;
+    /// Finds what a request runs on, and the model that it asks, if it asks one.
+    pub(super) async fn ground(
+        self: &Arc<Shared>,
+        request: &TurnRequest,
+    ) -> Result<(Ground, Option<Arc<Target>>), Failure> {
+        let parent = match &request.base {
+            Base::Start => None,
+            Base::Append { conversation_id, .. } | Base::Restart { conversation_id, .. } => {
+                Some(self.find(*conversation_id)?)
+            }
+        };
+        let target = (!request.skip_completion).then(|| {
+            let inherited = parent.as_ref().map(|parent| parent.version.settings.model.as_str());
+            self.models.target(request.overrides.model.as_deref().or(inherited).unwrap_or_default())
+        });
+        let ground = match (&request.base, parent) {
+            (Base::Append { require_head, .. }, Some(parent)) => {
                 if *require_head && !self.store.is_head(&parent).map_err(failures::store)? {
                     let heads = self.store.heads_below(&parent, 16).map_err(failures::store)?;
                     return Err(failures::head_moved(&heads));
                 }
-                self.whole(parent, request.skip_completion).await
+                self.whole(parent, target.as_deref()).await?
             }
-            Base::Restart { conversation_id, from_entry_id, keep_entry } => {
-                let parent = self.find(*conversation_id)?;
+            (Base::Restart { from_entry_id, keep_entry, .. }, Some(parent)) => {
                 let (id, keep) = (*from_entry_id, *keep_entry);
-                let skip = request.skip_completion;
-                let shared = self.clone();
-                self.blocking(move || shared.part(parent, id, keep, skip)).await?
+                let (shared, target) = (self.clone(), target.clone());
+                let part = move || shared.part(parent, id, keep, target.as_ref().map(|target| &target.provider));
+                self.blocking(part).await??
             }
-        }
+            (Base::Start | Base::Append { .. } | Base::Restart { .. }, _) => self.nothing(target.as_deref())?,
+        };
+        Ok((ground, target))
     }
 
     /// Runs something that may wait for the disk where it holds up nobody else.
@@ -109,58 +126,71 @@ impl Shared {
         found.ok_or_else(|| failures::no_conversation(id))
     }
 
-    fn nothing(&self, skip: bool) -> Result<Ground, Failure> {
-        let history = match skip {
-            true => None,
-            false => Some(History { transcript: self.provider.encode(&[])?, ending: Ending::Answered }),
+    fn nothing(&self, asked: Option<&Target>) -> Result<Ground, Failure> {
+        let encode = |target: &Target| {
+            Ok(History { transcript: target.provider.encode(&[])?, ending: Ending::Answered, bytes: 0 })
         };
-        Ok(Ground { parent: None, kept: 0, pending: Vec::new(), history, last_entry: None })
+        let history = asked.map(encode).transpose()?;
+        Ok(Ground { parent: None, kept: 0, pending: Vec::new(), history, last_entry: None, spend: Spend::default() })
     }
 
-    async fn whole(self: &Arc<Shared>, parent: Stored, skip: bool) -> Result<Ground, Failure> {
-        let history = if skip { None } else { Some(self.history(&parent).await?) };
+    async fn whole(self: &Arc<Shared>, parent: Stored, asked: Option<&Target>) -> Result<Ground, Failure> {
+        let history = match asked {
+            Some(target) => Some(self.history(&parent, target).await?),
+            None => None,
+        };
         let version = &parent.version;
         Ok(Ground {
             kept: version.entry_count,
             pending: version.pending_calls.clone(),
             history,
             last_entry: version.last_entry,
+            spend: version.spend.clone(),
             parent: Some(parent),
         })
     }
 
-    async fn history(self: &Arc<Shared>, of: &Stored) -> Result<History, Failure> {
+    async fn history(self: &Arc<Shared>, of: &Stored, target: &Target) -> Result<History, Failure> {
         let id = of.version.id;
-        if let Some(history) = self.histories.cache.get(&id) {
+        if let Some(history) = self.histories.cache.get(&id).filter(|known| known.transcript.is_for(&target.provider)) {
             return Ok(history);
         }
-        let (shared, of) = (self.clone(), of.clone());
-        let history = self.blocking(move || shared.load(&of, of.version.entry_count)).await??.1;
+        let (shared, of, provider) = (self.clone(), of.clone(), target.provider.clone());
+        let load = move || {
+            let entries = shared.store.history(&of, of.version.entry_count).map_err(failures::store)?;
+            encode(&provider, &entries)
+        };
+        let history = self.blocking(load).await??;
         self.histories.keep(id, history.clone());
         Ok(history)
     }
 
-    fn load(&self, of: &Stored, keep: u64) -> Result<(Vec<Arc<Entry>>, History), Failure> {
-        let entries = self.store.history(of, keep).map_err(failures::store)?;
-        let ending = sequence::ending(last_body(&entries));
-        let history = History { transcript: self.provider.encode(&entries)?, ending };
-        Ok((entries, history))
-    }
-
     /// The history of a version up to an entry.
-    fn part(&self, parent: Stored, id: EntryId, keep_entry: bool, skip: bool) -> Result<Ground, Failure> {
+    fn part(
+        &self,
+        parent: Stored,
+        id: EntryId,
+        keep_entry: bool,
+        provider: Option<&Provider>,
+    ) -> Result<Ground, Failure> {
         let found = self.store.find_entry(&parent, id).map_err(failures::store)?;
         let index = found.ok_or_else(|| failures::no_entry(id, parent.version.id))?;
         let kept = index + u64::from(keep_entry);
-        let (entries, history) = self.load(&parent, kept)?;
+        let entries = self.store.history(&parent, kept).map_err(failures::store)?;
         Ok(Ground {
             kept,
             pending: sequence::pending_calls(entries.iter().map(AsRef::as_ref)),
-            history: (!skip).then_some(history),
+            history: provider.map(|provider| encode(provider, &entries)).transpose()?,
             last_entry: entries.last().map(|entry| entry.id),
+            spend: self.store.spend_at(&parent, kept).map_err(failures::store)?,
             parent: Some(parent),
         })
     }
+}
+
+fn encode(provider: &Provider, entries: &[Arc<Entry>]) -> Result<History, Failure> {
+    let ending = sequence::ending(last_body(entries));
+    Ok(History { transcript: provider.encode(entries)?, ending, bytes: weigh(entries).iter().sum() })
 }
 
 fn last_body(entries: &[Arc<Entry>]) -> Option<&Body> {

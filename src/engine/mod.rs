@@ -2,18 +2,21 @@
 //!
 //! Knows the domain, the store and the providers; nothing of gRPC. Everything that a caller can ask is a method of [`Engine`].
 
+mod ask;
 mod assemble;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "turns will ask it before they ask a model"))]
 mod budgets;
 mod failures;
 mod history;
 mod ids;
+mod list_models;
 mod live;
 mod log;
+mod models;
 mod plan;
 mod read;
 mod registry;
 pub mod request;
+mod retry;
 mod run;
 mod transfer;
 pub mod window;
@@ -28,27 +31,31 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub use self::{
-    budgets::WindowBudget,
-    log::{Log, Read, Reader},
-    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
-    transfer::{ExportedVersion, Import},
-};
 use self::{
+    budgets::Budgets,
     history::Histories,
     ids::TurnIds,
     live::{Attachment, Live, Opening, Stop},
+    models::Models,
     plan::{Plan, Terms},
     registry::{Refused, Registry},
     request::{Base, RequestKey, TurnRequest},
     run::Run,
 };
-pub use crate::store::Ended;
+pub use self::{
+    budgets::WindowBudget,
+    list_models::{ListedModel, ListedProvider},
+    log::{Log, Read, Reader},
+    models::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits},
+    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
+    retry::RetryOptions,
+    transfer::{ExportedVersion, Import},
+};
 use crate::{
     domain::{Failure, Turn, TurnId},
     store::Store,
-    upstream::Provider,
 };
+pub use crate::{store::Ended, upstream::Secret};
 
 /// How turns are run.
 #[derive(Debug, Clone)]
@@ -63,6 +70,8 @@ pub struct Options {
     pub history_cache_bytes: u64,
     /// Put prompts and answers into the log.
     pub log_content: bool,
+    /// Ceilings on what all turns may spend.
+    pub budgets: Vec<WindowBudget>,
 }
 
 /// Runs turns and answers questions about them. A cheap handle.
@@ -73,7 +82,8 @@ pub struct Engine {
 
 struct Shared {
     store: Store,
-    provider: Provider,
+    models: Models,
+    budgets: Budgets,
     options: Options,
     registry: Arc<Registry>,
     histories: Histories,
@@ -86,12 +96,14 @@ struct Shared {
 }
 
 /// What a call says of the turn that it asks for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
     /// The caller reads events as they happen; the provider is asked to stream.
     pub streaming: bool,
+    /// The caller's own key for the provider.
+    pub key: Option<Secret>,
 }
 
 /// A turn that was asked for: one that runs, or one that has ended and was asked for again.
@@ -128,8 +140,8 @@ impl Handle {
 }
 
 impl Engine {
-    /// An engine on this store and this provider.
-    pub fn new(store: Store, provider: Provider, options: Options) -> Engine {
+    /// An engine on this store that asks these models.
+    pub fn new(store: Store, models: ModelOptions, options: Options) -> Engine {
         let shared = Shared {
             ids: TurnIds::new(store.tag_key()),
             registry: Arc::new(Registry::new(options.max_in_flight)),
@@ -137,8 +149,9 @@ impl Engine {
             tasks: TaskTracker::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
+            models: Models::new(models),
+            budgets: Budgets::new(store.clone(), options.budgets.clone()),
             store,
-            provider,
             options,
         };
         Engine { shared: Arc::new(shared) }
@@ -186,6 +199,11 @@ impl Engine {
         Ok(live.snapshot())
     }
 
+    /// Forgets what was spent in windows that are long past; returns the number of rows. Blocks.
+    pub fn expire_budgets(&self) -> Result<u64, crate::store::Error> {
+        self.shared.budgets.expire_windows()
+    }
+
     /// Takes no more turns, lets those in flight finish until the deadline, then stops them and waits for their end.
     pub async fn drain(&self, deadline: Instant) {
         self.shared.registry.drain();
@@ -224,10 +242,11 @@ impl Engine {
             stream: caller.streaming,
             require_head: matches!(request.base, Base::Append { require_head: true, .. }),
             deadline: caller.deadline.map_or(longest, |deadline| deadline.min(longest)),
+            key: caller.key.clone(),
         };
         let key = request.request.clone();
         let ground = shared.ground(&request).await?;
-        let plan = plan::plan(request, ground, terms, &shared.provider)?;
+        let plan = plan::plan(request, ground, terms)?;
         self.launch(plan, key, caller)
     }
 

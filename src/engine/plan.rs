@@ -7,16 +7,17 @@ use tokio::time::Instant;
 use super::{
     history::{Ground, History},
     ids,
-    request::{Overrides, TurnRequest},
+    models::Target,
+    request::{Forwarding, Overrides, TurnRequest},
 };
 use crate::{
     domain::{
-        Entry, Failure, Reason, Settings, TurnId,
+        Entry, Failure, Reason, Settings, Spend, TurnId,
         entry::{Body, EntryDraft},
         sequence::{self, Ending},
     },
     store::Stored,
-    upstream::Provider,
+    upstream::{Secret, estimate::weigh},
 };
 
 /// A turn that will run.
@@ -34,6 +35,12 @@ pub(super) struct Plan {
     pub(super) store: bool,
     pub(super) require_head: bool,
     pub(super) deadline: Instant,
+    /// How the request reaches a model.
+    pub(super) forwarding: Forwarding,
+    /// The caller's own key.
+    pub(super) key: Option<Secret>,
+    /// What the turns of the kept history used.
+    pub(super) spend: Spend,
 }
 
 /// What the model is asked.
@@ -41,6 +48,8 @@ pub(super) struct Question {
     /// The history with the turn's inputs.
     pub(super) history: History,
     pub(super) stream: bool,
+    /// The turn's own model.
+    pub(super) target: Arc<Target>,
 }
 
 /// What a request says of how its turn runs.
@@ -49,11 +58,16 @@ pub(super) struct Terms {
     pub(super) stream: bool,
     pub(super) require_head: bool,
     pub(super) deadline: Instant,
+    pub(super) key: Option<Secret>,
 }
 
 /// Decides what a turn does on this ground.
-pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider: &Provider) -> Result<Plan, Failure> {
-    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _, forwarding: _ } = request;
+pub(super) fn plan(
+    request: TurnRequest,
+    (ground, target): (Ground, Option<Arc<Target>>),
+    terms: Terms,
+) -> Result<Plan, Failure> {
+    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _, forwarding } = request;
     let pending = sequence::follow(&ground.pending, &inputs)?;
     if !skip_completion {
         sequence::require_none(&pending)?;
@@ -63,7 +77,11 @@ pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider:
     let now = ids::now();
     let inputs: Arc<[Arc<Entry>]> =
         inputs.into_iter().map(|draft| Arc::new(draft.into_entry(ids::entry_uuid(), now))).collect();
-    let question = ground.history.map(|history| ask(provider, &history, &inputs, terms.stream)).transpose()?;
+    check_key(terms.key.is_some(), target.as_deref())?;
+    let question = match (ground.history, target) {
+        (Some(history), Some(target)) => Some(ask(target, &history, &inputs, terms.stream)?),
+        (_, None) | (None, _) => None,
+    };
     Ok(Plan {
         id: terms.id,
         last_entry: inputs.last().map(|entry| entry.id).or(ground.last_entry),
@@ -76,13 +94,29 @@ pub(super) fn plan(request: TurnRequest, ground: Ground, terms: Terms, provider:
         store,
         require_head: terms.require_head,
         deadline: terms.deadline,
+        forwarding,
+        key: terms.key,
+        spend: ground.spend,
     })
 }
 
-fn ask(provider: &Provider, history: &History, inputs: &[Arc<Entry>], stream: bool) -> Result<Question, Failure> {
+fn ask(target: Arc<Target>, history: &History, inputs: &[Arc<Entry>], stream: bool) -> Result<Question, Failure> {
     let ending = inputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
-    let transcript = provider.extend(&history.transcript, inputs)?;
-    Ok(Question { history: History { transcript, ending }, stream })
+    let transcript = target.provider.extend(&history.transcript, inputs)?;
+    let bytes = history.bytes + weigh(inputs).iter().sum::<u64>();
+    Ok(Question { history: History { transcript, ending, bytes }, stream, target })
+}
+
+/// A key that would not be used is refused: its owner believes that it is.
+fn check_key(is_given: bool, target: Option<&Target>) -> Result<(), Failure> {
+    match target {
+        Some(target) if is_given && !target.caller_keys => {
+            let name = target.provider.name();
+            let text = format!("is not taken for {name}: leave it out, or set providers.{name}.caller_keys");
+            Err(Failure::invalid_field("x-provider-api-key", text))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A model answers questions and results, and continues what is unfinished.

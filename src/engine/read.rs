@@ -112,9 +112,12 @@ impl Engine {
 
     /// Deletes a version and, with `force`, what descends from it.
     pub async fn delete(&self, id: ConversationId, force: bool) -> Result<(), Failure> {
-        self.shared.find(id)?;
+        let found = self.shared.find(id)?;
         let deleted = self.shared.store.delete(id, force).await.map_err(failures::store)?;
         self.shared.histories.forget(id);
+        if found.version.root_id == id {
+            self.shared.budgets.forget(id);
+        }
         tracing::info!(conversation = %id, deleted, "deleted");
         Ok(())
     }

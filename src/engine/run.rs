@@ -5,7 +5,9 @@ use std::{pin::pin, sync::Arc};
 
 use super::{
     Shared,
+    ask::{Asking, Progress, Tally, Total},
     assemble::Assembler,
+    budgets::Purse,
     failures,
     history::History,
     ids,
@@ -15,12 +17,11 @@ use super::{
 };
 use crate::{
     domain::{
-        Body, EventKind, Failure, FinishReason, Reason, Time, Turn, TurnState, Usage, Version,
-        event::Author,
-        fold::Outputs,
-        sequence::{self, Ending},
+        Body, EventKind, Failure, FinishReason, Omission, Reason, Time, Turn, TurnState, Version, event::Author,
+        fold::Outputs, sequence,
     },
-    store::{self, Commit, Ended, Stored},
+    store::{self, Charge, Commit, Ended, Stored},
+    upstream::estimate::weigh,
 };
 
 /// A turn that runs.
@@ -34,7 +35,10 @@ pub(super) struct Run {
 struct Outcome {
     outputs: Outputs,
     finish: Option<FinishReason>,
-    usage: Usage,
+    total: Total,
+    omissions: Vec<Omission>,
+    /// What it spent of budgets. Lives until the commit, so that nobody reads the rows before it.
+    purse: Option<Purse>,
     /// Why it did not come to its own end.
     cut: Option<Cut>,
 }
@@ -49,65 +53,58 @@ impl Run {
     /// Runs the turn to its terminal event.
     pub(super) async fn run(mut self) {
         let question = self.plan.question.take();
-        let asked = question.as_ref().map(|question| question.history.clone());
-        let outcome = match question {
+        let outcome = match &question {
             Some(question) => self.ask(question).await,
-            None => Outcome { outputs: Outputs::default(), finish: None, usage: Usage::default(), cut: None },
+            None => Outcome::unasked(),
         };
-        let turn = self.close(outcome);
-        let (turn, stored) = self.settle(turn).await;
-        if let (Some(stored), Some(asked)) = (stored, asked) {
-            self.remember(&turn, &stored, &asked);
+        let (turn, purse) = self.close(outcome);
+        let charges = purse.as_ref().map(Purse::charges).unwrap_or_default();
+        let (turn, stored) = self.settle(turn, charges).await;
+        drop(purse);
+        if let (Some(stored), Some(question)) = (stored, question) {
+            self.remember(&turn, &stored, &question);
         }
         self.announce(turn);
     }
 
-    async fn ask(&self, question: Question) -> Outcome {
+    async fn ask(&self, question: &Question) -> Outcome {
         let live = &self.place.live;
         let mut stop = pin!(live.stopped(self.plan.deadline, self.shared.options.grace));
-        let mut outputs = Outputs::default();
         let settings = &self.plan.settings;
-        let author = Author { model: settings.model.clone(), agent_id: settings.agent_id.clone() };
-        let mut assembler = Assembler::new(author);
-        let cut = tokio::select! {
-            biased;
-            why = &mut stop => Some(cut_by(why)),
-            result = self.relay(question, &mut assembler, &mut outputs) => {
-                result.err().map(|failure| Cut { failure, cancelled: false })
+        let author = Author { model: question.target.name.clone(), agent_id: settings.agent_id.clone() };
+        let mut progress = Progress {
+            outputs: Outputs::default(),
+            assembler: Assembler::new(author),
+            tally: Tally::default(),
+            purse: self.purse(),
+            omissions: Vec::new(),
+            pieces: 0,
+        };
+        let cut = {
+            let mut asking = Asking::new(&self.shared, &self.place, &self.plan, question, &mut progress);
+            tokio::select! {
+                biased;
+                why = &mut stop => Some(cut_by(why)),
+                result = asking.ask() => result.err().map(|failure| Cut { failure, cancelled: false }),
             }
         };
-        Outcome { outputs, finish: assembler.finish, usage: assembler.usage, cut }
+        progress.stop();
+        let Progress { outputs, assembler, tally, purse, omissions, pieces: _ } = progress;
+        let (finish, total) = (assembler.finish, tally.total());
+        Outcome { outputs, finish, total, omissions, purse: Some(purse), cut }
     }
 
-    /// From the provider to the log, as fast as it comes.
-    async fn relay(&self, question: Question, assembler: &mut Assembler, outputs: &mut Outputs) -> Result<(), Failure> {
-        let request = crate::upstream::Request {
-            settings: &self.plan.settings,
-            model: &self.plan.settings.model,
-            transcript: &question.history.transcript,
-            stream: question.stream,
-            continue_last: question.history.ending == Ending::Unfinished,
-            key: None,
-            max_tokens: None,
-            // The turn itself watches its deadline, for all that it does.
-            deadline: None,
-        };
-        let mut completion = self.shared.provider.complete(request).await.map_err(|fault| fault.failure)?;
-        while let Some(piece) = completion.next().await {
-            if let Some(event) = assembler.take(piece.map_err(|fault| fault.failure)?)? {
-                let now = ids::now();
-                outputs.apply(&event, now);
-                self.place.live.log.push(now, [event]);
-            }
-        }
-        Ok(())
+    fn purse(&self) -> Purse {
+        let plan = &self.plan;
+        let root = plan.parent.as_ref().map_or(plan.id.conversation(), |parent| parent.version.root_id);
+        self.shared.budgets.purse(plan.id, root, plan.forwarding.budget, plan.settings.tree_budget)
     }
 
     /// The turn as it ended, before it is stored. Announces the finished entries.
-    fn close(&self, outcome: Outcome) -> Turn {
-        let Outcome { outputs, finish, usage, cut } = outcome;
+    fn close(&self, outcome: Outcome) -> (Turn, Option<Purse>) {
+        let Outcome { outputs, finish, total, omissions, purse, cut } = outcome;
+        let Total { usage, cost, models } = total;
         let now = ids::now();
-        let cut = cut.or_else(|| (finish == Some(FinishReason::Error)).then(broken_off));
         let whole = match finish {
             Some(FinishReason::Length | FinishReason::ModelLength | FinishReason::ContentFilter) => false,
             Some(FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Error) | None => cut.is_none(),
@@ -126,29 +123,34 @@ impl Run {
         let live = &self.place.live;
         live.log.push(now, outputs.iter().map(|entry| EventKind::EntryDone { entry: entry.clone() }));
         let made_version = !matches!(state, TurnState::Failed | TurnState::Cancelled);
-        Turn {
+        let turn = Turn {
             state,
             finish_reason: finish,
             conversation_id: (made_version && self.plan.store).then(|| self.plan.id.conversation()),
             outputs,
             usage,
+            cost,
+            models,
+            omissions,
             error: cut.map(|cut| cut.failure),
             completed_at: Some(now),
             last_sequence: live.log.last_sequence() + 1,
             ..live.opening.clone()
-        }
+        };
+        (turn, purse)
     }
 
     /// Makes the turn durable. A turn that can't be stored as it is becomes one that failed.
-    async fn settle(&self, turn: Turn) -> (Turn, Option<Stored>) {
+    async fn settle(&self, turn: Turn, charges: Vec<Charge>) -> (Turn, Option<Stored>) {
         if !self.plan.store {
+            self.charge(&charges).await;
             return (turn, None);
         }
         if turn.conversation_id.is_none() {
-            self.keep_failed(&turn).await;
+            self.keep_failed(&turn, charges).await;
             return (turn, None);
         }
-        match self.commit(&turn).await {
+        match self.commit(&turn, charges.clone()).await {
             Ok(stored) => (turn, Some(stored)),
             Err(error) => {
                 let writable = !matches!(error, store::Error::Failed(_));
@@ -164,14 +166,14 @@ impl Run {
                     ..turn
                 };
                 if writable {
-                    self.keep_failed(&turn).await;
+                    self.keep_failed(&turn, charges).await;
                 }
                 (turn, None)
             }
         }
     }
 
-    async fn commit(&self, turn: &Turn) -> Result<Stored, store::Error> {
+    async fn commit(&self, turn: &Turn, charges: Vec<Charge>) -> Result<Stored, store::Error> {
         let commit = Commit {
             version: self.version(turn),
             parent: self.plan.parent.clone(),
@@ -181,7 +183,7 @@ impl Run {
             events: self.place.live.log.snapshot_with(ended_at(turn), terminal(turn)),
             request: self.place.live.request.as_ref().map(|request| (request.id.clone(), request.fingerprint)),
             require_head: self.plan.require_head,
-            charges: Vec::new(),
+            charges,
         };
         self.shared.store.commit(commit).await
     }
@@ -203,14 +205,14 @@ impl Run {
             settings: plan.settings.clone(),
             entry_count: plan.kept + (plan.inputs.len() + turn.outputs.len()) as u64,
             turn_count: parent.map_or(0, |parent| parent.turn_count) + 1,
-            spend: parent.map(|parent| parent.spend.clone()).unwrap_or_default().and(&turn.usage, turn.cost),
+            spend: plan.spend.clone().and(&turn.usage, turn.cost),
             pending_calls,
             last_entry: turn.outputs.last().map(|entry| entry.id).or(plan.last_entry),
         }
     }
 
     /// Keeps a turn that made no version, for those who were told its id.
-    async fn keep_failed(&self, turn: &Turn) {
+    async fn keep_failed(&self, turn: &Turn, charges: Vec<Charge>) {
         let ended = Ended {
             turn: turn.clone(),
             inputs: self.plan.inputs.to_vec(),
@@ -218,19 +220,29 @@ impl Run {
             request_fingerprint: None,
             kept: self.plan.kept,
         };
-        if let Err(error) = self.shared.store.commit_failed(ended, &[]).await {
+        if let Err(error) = self.shared.store.commit_failed(ended, &charges).await {
             // The caller gets the failure all the same; only a later GetTurn will know less.
             tracing::warn!(turn = %turn.id, ?error, "a failed turn could not be stored");
         }
     }
 
+    /// Counts what a turn spent of which nothing is kept.
+    async fn charge(&self, charges: &[Charge]) {
+        if !charges.is_empty()
+            && let Err(error) = self.shared.store.charge(charges).await
+        {
+            tracing::warn!(?error, "what a turn spent could not be stored; its reservation counts in its place");
+        }
+    }
+
     /// Has the new version's history ready for the next turn.
-    fn remember(&self, turn: &Turn, stored: &Stored, asked: &History) {
-        // What can't be encoded is refused when it is asked for again; here it is only not kept.
-        let Ok(transcript) = self.shared.provider.extend(&asked.transcript, &turn.outputs) else { return };
+    fn remember(&self, turn: &Turn, stored: &Stored, question: &Question) {
+        let Question { history, target, stream: _ } = question;
+        let Ok(transcript) = target.provider.extend(&history.transcript, &turn.outputs) else { return };
         // An empty answer leaves the question open.
-        let ending = turn.outputs.last().map_or(asked.ending, |entry| sequence::ending(Some(&entry.body)));
-        self.shared.histories.keep(stored.version.id, History { transcript, ending });
+        let ending = turn.outputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
+        let bytes = history.bytes + weigh(&turn.outputs).iter().sum::<u64>();
+        self.shared.histories.keep(stored.version.id, History { transcript, ending, bytes });
     }
 
     /// The terminal event: after the commit, so that whoever sees it can read the version.
@@ -272,9 +284,18 @@ fn cut_by(why: Stop) -> Cut {
     Cut { failure: Failure::new(reason, text), cancelled }
 }
 
-fn broken_off() -> Cut {
-    let text = "the provider ended the answer with an error";
-    Cut { failure: Failure::new(Reason::UpstreamProtocolError, text), cancelled: false }
+impl Outcome {
+    /// Of a turn that asks no model.
+    fn unasked() -> Outcome {
+        Outcome {
+            outputs: Outputs::default(),
+            finish: None,
+            total: Tally::default().total(),
+            omissions: Vec::new(),
+            purse: None,
+            cut: None,
+        }
+    }
 }
 
 /// The first event of a turn.

@@ -59,7 +59,9 @@ impl Engine {
         let again = exported.clone();
         let decided = self.shared.blocking(move || shared.receive(exported)).await??;
         let Some(commit) = decided else { return Ok(Import::Skipped) };
-        match self.shared.store.commit(commit).await {
+        let charge = commit.charges.first().cloned();
+        let stored = self.shared.budgets.importing(charge, self.shared.store.commit(commit)).await;
+        match stored {
             Ok(_) => Ok(Import::Stored),
             // Another import of the same version was faster: what it stored is compared as any other.
             Err(crate::store::Error::Exists) => {

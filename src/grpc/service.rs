@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use futures_util::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     convert::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{ConversationId, Failure},
-    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, TreeCursor, request::TurnRequest},
+    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, Secret, TreeCursor, request::TurnRequest},
     proto::{self, conversation_service_server::ConversationService},
 };
 
@@ -37,7 +37,7 @@ impl Service {
 
     async fn run(&self, call: &Call, request: Result<TurnRequest, Failure>) -> Result<Response<proto::Turn>, Status> {
         let request = request.map_err(call.refused())?;
-        let caller = Caller { deadline: call.deadline, streaming: false };
+        let caller = Caller { deadline: call.deadline, streaming: false, key: call.key.clone() };
         let handle = self.engine.submit(request, caller).await.map_err(call.refused())?;
         match handle.finished().await {
             Ok(turn) => Ok(Response::new(convert::turn::write(&turn))),
@@ -50,6 +50,8 @@ impl Service {
 struct Call {
     id: String,
     deadline: Option<tokio::time::Instant>,
+    /// The caller's own key for the provider.
+    key: Option<Secret>,
 }
 
 impl Call {
@@ -58,6 +60,7 @@ impl Call {
         Call {
             id: extensions.get::<RequestId>().map(|id| id.as_str().to_owned()).unwrap_or_default(),
             deadline: extensions.get::<Deadline>().map(|deadline| deadline.0),
+            key: key(request.metadata()),
         }
     }
 
@@ -65,6 +68,11 @@ impl Call {
     fn refused(&self) -> impl Fn(Failure) -> Status + '_ {
         |failure| status(&failure, &self.id, Spent::Nothing)
     }
+}
+
+/// The caller's own key for the provider. One that can't be read is none that a provider takes, and is refused as such.
+fn key(metadata: &MetadataMap) -> Option<Secret> {
+    metadata.get("x-provider-api-key").map(|value| Secret::new(value.to_str().unwrap_or_default()))
 }
 
 pub(super) fn spent(tokens: bool) -> Spent {
@@ -103,14 +111,14 @@ impl ConversationService for Service {
         let asked = convert::request::stream_events(request.into_inner()).map_err(call.refused())?;
         let reader = match asked.watched {
             Watched::Run(turn) => {
-                let caller = Caller { deadline: call.deadline, streaming: true };
+                let caller = Caller { deadline: call.deadline, streaming: true, key: call.key.clone() };
                 self.engine.submit(*turn, caller).await.map(|handle| handle.reader(0))
             }
             Watched::Resume { turn_id, after_sequence } => self.engine.resume(turn_id, after_sequence).await,
         };
         let reader = reader.map_err(call.refused())?;
         let lifecycle = asked.view == View::Lifecycle;
-        let Call { id: request_id, deadline } = call;
+        let Call { id: request_id, deadline, key: _ } = call;
         let terms = stream::Terms { lifecycle, heartbeat: self.heartbeat, deadline, request_id };
         Ok(Response::new(Box::pin(stream::events(reader, terms))))
     }

@@ -33,6 +33,11 @@ pub enum FaultClass {
 }
 
 impl Fault {
+    /// An answer that had begun and made no sense.
+    pub fn broken(failure: Failure) -> Fault {
+        Fault { answered: true, ..Fault::new(FaultClass::Transient, failure) }
+    }
+
     /// A fault without an answer.
     pub(super) fn new(class: FaultClass, failure: Failure) -> Fault {
         Fault { failure, class, answered: false, retry_after_ms: None, quota: Quota::default() }

@@ -104,7 +104,7 @@ async fn without_a_key_it_serves_and_turns_say_what_is_missing() {
     assert_eq!(status.code(), Code::FailedPrecondition);
     let details = status.get_error_details();
     assert_eq!(details.error_info().expect("always there").reason, "API_KEY_MISSING");
-    for part in ["MISTRAL_API_KEY", "provider.key_file", "--offline"] {
+    for part in ["MISTRAL_API_KEY", "providers.mistral.key_file", "--offline"] {
         assert!(status.message().contains(part), "{part} is not in: {}", status.message());
     }
     // What needs no model works.

@@ -26,7 +26,7 @@ pub(crate) struct Refused {
 type Scene = fn() -> BoxFuture<'static, Vec<Refused>>;
 
 /// The table.
-pub(crate) const ROWS: [(ErrorReason, Scene); 17] = [
+pub(crate) const ROWS: [(ErrorReason, Scene); 18] = [
     (ErrorReason::ConversationNotFound, || Box::pin(conversation_not_found())),
     (ErrorReason::EntryNotFound, || Box::pin(entry_not_found())),
     (ErrorReason::TurnNotFound, || Box::pin(turn_not_found())),
@@ -36,6 +36,7 @@ pub(crate) const ROWS: [(ErrorReason, Scene); 17] = [
     (ErrorReason::ToolResultsMissing, || Box::pin(tool_results_missing())),
     (ErrorReason::NothingToAnswer, || Box::pin(nothing_to_answer())),
     (ErrorReason::HasSuccessors, || Box::pin(has_successors())),
+    (ErrorReason::BudgetExceeded, || Box::pin(budget_exceeded())),
     (ErrorReason::Overloaded, || Box::pin(overloaded())),
     (ErrorReason::ApiKeyMissing, || Box::pin(api_key_missing())),
     (ErrorReason::MessageTooLarge, || Box::pin(message_too_large())),
@@ -246,6 +247,20 @@ async fn overloaded() -> Vec<Refused> {
     running.await.expect("no panic").expect("the turn that was in flight ends well");
     server.stop().await;
     refused
+}
+
+async fn budget_exceeded() -> Vec<Refused> {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let budget = proto::Budget { max_tokens: Some(5000), ..Default::default() };
+    let tight = proto::StartRequest { tree_budget: Some(budget), ..start(&"word ".repeat(5000)) };
+    let unary = calls::run(&mut client, "budget", Request::Start(tight.clone())).await.expect_err("no room");
+    let (events, end) = calls::watch(&mut client, "budget-stream", Request::Start(tight)).await;
+    assert_eq!(events.iter().map(kind_of).collect::<Vec<_>>(), ["response_started", "response_error"]);
+    assert_eq!(server.provider.requests().len(), 0, "nothing was spent");
+    server.stop().await;
+    let streamed = end.expect_err("no room");
+    vec![Refused { id: "budget", status: unary }, Refused { id: "budget-stream", status: streamed }]
 }
 
 async fn api_key_missing() -> Vec<Refused> {

@@ -70,7 +70,7 @@ fn keys_and_money() -> Vec<Row> {
             Reply::json(401, &json!({"message": "No key test-key", "request_id": "1"})),
             R::InvalidApiKey,
         )
-        .says("MISTRAL_API_KEY"),
+        .says("providers.mistral.key_file"),
         row("402", Reply::json(402, &json!({"detail": "Payment required for test-key"})), R::InsufficientCredits)
             .says("credit"),
         row("403", Reply::json(403, &json!({"detail": "tier of test-key"})), R::PermissionDenied)
@@ -195,15 +195,20 @@ async fn a_provider_that_cannot_be_reached_is_told() {
     server.stop().await;
 }
 
+/// Each call has a model of its own: a rate limit would keep the next call waiting.
+fn asking(row: &Row, how: &str) -> proto::StartRequest {
+    proto::StartRequest { model: format!("scripted-model-{}-{how}", row.name), ..start(PROMPT) }
+}
+
 async fn check_unary(client: &mut Client, row: &Row) {
-    let failed = calls::run(client, row.name, Request::Start(start(PROMPT))).await;
+    let failed = calls::run(client, row.name, Request::Start(asking(row, "unary"))).await;
     let status = failed.expect_err(row.name);
     check_status(&status, row);
     check_turn(client, &status, row).await;
 }
 
 async fn check_stream(client: &mut Client, row: &Row) {
-    let (events, end) = calls::watch(client, row.name, Request::Start(start(PROMPT))).await;
+    let (events, end) = calls::watch(client, row.name, Request::Start(asking(row, "stream"))).await;
     let status = end.expect_err(row.name);
     check_status(&status, row);
     let kinds: Vec<_> = events.iter().map(|event| (event.sequence, kind_of(event))).collect();

@@ -150,6 +150,8 @@ pub(crate) fn name(event: &proto::Event) -> &'static str {
         Kind::ResponseDone(_) => "response_done",
         Kind::ResponseError(_) => "response_error",
         Kind::Heartbeat(_) => "heartbeat",
+        Kind::UpstreamRetry(_) => "upstream_retry",
+        Kind::UpstreamSwitched(_) => "upstream_switched",
         other => panic!("this release makes no {other:?}"),
     }
 }

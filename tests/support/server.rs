@@ -1,6 +1,10 @@
 //! The real server, on a free port, with a real client.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use causerie::{
     config::{Config, Sources},
@@ -20,6 +24,8 @@ pub(crate) struct TestServer {
     address: SocketAddr,
     pub(crate) provider: ScriptedProvider,
     flags: BTreeMap<String, String>,
+    /// What the configuration file says.
+    file: String,
     /// Holds the store; removed with the server.
     dir: TempDir,
     running: Option<Running>,
@@ -38,6 +44,11 @@ impl TestServer {
 
     /// The same, with settings: configuration keys and their text.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> TestServer {
+        TestServer::configured("", settings).await
+    }
+
+    /// The same, with a configuration file.
+    pub(crate) async fn configured(file: &str, settings: &[(&str, &str)]) -> TestServer {
         let provider = ScriptedProvider::start().await;
         let dir = TempDir::new().expect("a temporary folder");
         let key = dir.path().join("key");
@@ -50,6 +61,9 @@ impl TestServer {
             ("shutdown.grace".to_owned(), "5s".to_owned()),
             // The machine's disk is not what these tests are about.
             ("store.min_free_mib".to_owned(), "0".to_owned()),
+            // A reply that a test scripts is the one that its turn gets, unless retries and breakers are what it is about.
+            ("retry.max_attempts".to_owned(), "1".to_owned()),
+            ("breaker.enabled".to_owned(), "false".to_owned()),
         ]);
         for (key, value) in settings {
             if value.is_empty() {
@@ -58,7 +72,8 @@ impl TestServer {
                 flags.insert((*key).to_owned(), (*value).to_owned());
             }
         }
-        let mut server = TestServer { address: ([127, 0, 0, 1], 0).into(), provider, flags, dir, running: None };
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut server = TestServer { address, provider, flags, file: file.to_owned(), dir, running: None };
         server.run().await;
         server
     }
@@ -106,7 +121,8 @@ impl TestServer {
     }
 
     async fn run(&mut self) {
-        let config = Config::load(&Sources::from_flags(self.flags.clone())).expect("a configuration that holds");
+        let sources = Sources::from_flags(self.flags.clone()).with_file(Path::new("causerie.toml"), &self.file);
+        let config = Config::load(&sources).expect("a configuration that holds");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         self.address = listener.local_addr().expect("a bound socket");
         let (stop, stopped) = oneshot::channel();

@@ -16,7 +16,7 @@ pub(crate) fn options(base_url: &str) -> Options {
         dialect: Dialect::Mistral,
         base_url: base_url.to_owned(),
         key: KeySource::Value(Secret::new("sk-of-the-test")),
-        key_place: "MISTRAL_API_KEY or provider.key_file".to_owned(),
+        key_place: "MISTRAL_API_KEY or providers.mistral.key_file".to_owned(),
         key_header: KeyHeader::Bearer,
         headers: Vec::new(),
         connect_timeout: Duration::from_secs(10),

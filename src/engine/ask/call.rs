@@ -1,0 +1,158 @@
+//! One call of a model: admitted, paid for, relayed, settled.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Asking, Miss, Next, prompt::Prompt};
+use crate::{
+    domain::{FinishReason, Usage, event::Author},
+    engine::{budgets, failures, ids, models::Target},
+    upstream::{
+        Completion, Fault, FaultClass, Piece, Request, Secret,
+        guard::{Ask, Permit},
+    },
+};
+
+/// The most that a model may answer under a budget when the caller sets no max_tokens.
+const BUDGETED_TOKENS: u32 = 4096;
+/// What an answer of unknown length is taken for by the rate limits, until the provider says.
+const USUAL_TOKENS: u64 = 512;
+
+impl Asking<'_> {
+    /// Calls the model once, and relays what it answers.
+    pub(super) async fn call(&mut self, target: &Arc<Target>, prompt: &Prompt) -> Result<(), Miss> {
+        let estimate = target.estimator.estimate(prompt.bytes);
+        let asked = self.plan.settings.completion_args.max_tokens;
+        let limited = self.progress.purse.is_limited(target.provider.name(), &target.model, &target.name);
+        let max_tokens = asked.or(limited.then_some(BUDGETED_TOKENS));
+        let key = self.key(target);
+        let ask = Ask {
+            prompt_tokens: estimate.tokens,
+            output_tokens: max_tokens.map_or(USUAL_TOKENS, u64::from),
+            deadline: self.plan.deadline,
+            metered: key.is_none(),
+        };
+        let admitted = target.guard.admit(ask).await;
+        let mut permit = admitted
+            .map_err(|refused| Miss { next: Next::Other, failure: failures::not_admitted(&target.name, refused) })?;
+        if limited {
+            let most = Usage {
+                prompt_tokens: estimate.at_most,
+                completion_tokens: max_tokens.map_or(0, u64::from),
+                ..Usage::default()
+            };
+            let call = budgets::Call {
+                provider: target.provider.name(),
+                model: &target.model,
+                name: &target.name,
+                tokens: most.prompt_tokens + most.completion_tokens,
+                cost: target.cost(&most),
+            };
+            self.progress.purse.reserve(call).await.map_err(Miss::end)?;
+        }
+        self.progress.tally.begin(target, estimate.tokens, self.question.stream);
+        self.progress.omissions = prompt.transcript.omissions().to_vec();
+        self.progress.omissions.extend(prompt.cut.clone());
+        let request = Request {
+            settings: &self.plan.settings,
+            model: &target.model,
+            transcript: &prompt.transcript,
+            stream: self.question.stream,
+            continue_last: prompt.continue_last,
+            max_tokens: max_tokens.filter(|_| limited),
+            key: key.as_ref(),
+            // The turn itself watches its deadline, for all that it does.
+            deadline: None,
+        };
+        let result = match target.provider.complete(request).await {
+            Ok(completion) => self.relay(target, completion, &mut permit).await,
+            Err(fault) => Err(fault),
+        };
+        self.settle(target, prompt, &mut permit, result)
+    }
+
+    /// From the provider to the log, as fast as it comes.
+    async fn relay(&mut self, target: &Target, mut completion: Completion, permit: &mut Permit) -> Result<(), Fault> {
+        permit.quota(&completion.quota());
+        let settings = &self.plan.settings;
+        let author = Author { model: target.name.clone(), agent_id: settings.agent_id.clone() };
+        let progress = &mut *self.progress;
+        progress.tally.answered();
+        progress.assembler.written_by(author);
+        while let Some(piece) = completion.next().await {
+            let piece = piece?;
+            match &piece {
+                Piece::Usage(usage) => progress.tally.reported(usage.clone()),
+                Piece::Text(_) | Piece::Thinking(_) | Piece::Chunk(_) | Piece::Call { .. } => permit.succeeded(),
+                Piece::Finish(_) => {}
+            }
+            let Some(event) = progress.assembler.take(piece).map_err(Fault::broken)? else { continue };
+            progress.tally.wrote(event.delta_bytes());
+            progress.pieces += 1;
+            let now = ids::now();
+            progress.outputs.apply(&event, now);
+            self.place.live.log.push(now, [event]);
+        }
+        match progress.assembler.finish {
+            Some(FinishReason::Error) => Err(Fault::broken(failures::broken_off(&target.name))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What the call used is counted, and the guard told how it went.
+    fn settle(
+        &mut self,
+        target: &Target,
+        prompt: &Prompt,
+        permit: &mut Permit,
+        result: Result<(), Fault>,
+    ) -> Result<(), Miss> {
+        let progress = &mut *self.progress;
+        if let Err(fault) = &result
+            && !fault.answered
+        {
+            progress.tally.refused();
+        }
+        match progress.tally.end() {
+            Some((usage, cost)) => {
+                progress.purse.settle(usage.total_tokens, cost);
+                permit.settle(usage.total_tokens);
+                if !usage.estimated {
+                    learn(target, prompt, &usage);
+                }
+            }
+            None => progress.purse.release(),
+        }
+        let Err(fault) = result else {
+            permit.succeeded();
+            return Ok(());
+        };
+        permit.quota(&fault.quota);
+        let Fault { failure, class, answered: _, retry_after_ms, quota: _ } = fault;
+        let next = match class {
+            FaultClass::Permanent => Next::End,
+            FaultClass::TooLong => Next::Shorten,
+            FaultClass::Transient => {
+                permit.failed();
+                Next::Again { told_ms: retry_after_ms }
+            }
+            FaultClass::RateLimited => {
+                permit.rate_limited(retry_after_ms.map(Duration::from_millis));
+                Next::Again { told_ms: retry_after_ms }
+            }
+        };
+        Err(Miss { failure, next })
+    }
+
+    /// The caller's own key goes to the provider of the model that the caller named, and to no other.
+    fn key(&self, target: &Target) -> Option<Secret> {
+        let own = self.question.target.provider.name() == target.provider.name();
+        self.plan.key.clone().filter(|_| own && target.caller_keys)
+    }
+}
+
+/// The estimate is checked against what came back.
+fn learn(target: &Target, prompt: &Prompt, usage: &Usage) {
+    if let Some(ratio) = target.estimator.learn(prompt.bytes, usage.prompt_tokens) {
+        tracing::debug!(model = target.name, ratio, "prompt tokens, as reported over as estimated");
+    }
+}

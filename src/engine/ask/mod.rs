@@ -1,0 +1,194 @@
+//! Asking the model until there is an answer, or a precise reason why there is none.
+//!
+//! One call is `call`; here is what follows from its end: the same model again, with a shorter history, another model, or the
+//! end. Before any output a turn moves on freely; after it only if the caller said that another model may go on.
+
+mod call;
+mod prompt;
+mod tally;
+
+use std::sync::Arc;
+
+pub(super) use self::tally::{Tally, Total};
+use super::{
+    Shared,
+    assemble::Assembler,
+    budgets::Purse,
+    ids,
+    models::Target,
+    plan::{Plan, Question},
+    registry::Place,
+};
+use crate::domain::{Entry, EventKind, Failure, Omission, fold::Outputs};
+
+/// A shorter history is tried so often; each is at most 70 % of the one before.
+const SHORTENED_MAX: u32 = 8;
+
+/// A turn that asks.
+pub(super) struct Asking<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) place: &'a Place,
+    pub(super) plan: &'a Plan,
+    pub(super) question: &'a Question,
+    pub(super) progress: &'a mut Progress,
+    /// The history as entries, once it was needed so.
+    history: Option<Vec<Arc<Entry>>>,
+}
+
+/// How far a turn has come. Outlives a turn that is stopped in the middle.
+pub(super) struct Progress {
+    pub(super) outputs: Outputs,
+    pub(super) assembler: Assembler,
+    pub(super) tally: Tally,
+    pub(super) purse: Purse,
+    /// What the model that answers was not told.
+    pub(super) omissions: Vec<Omission>,
+    /// How many pieces of output were relayed.
+    pub(super) pieces: u64,
+}
+
+/// A call that brought no answer.
+struct Miss {
+    failure: Failure,
+    next: Next,
+}
+
+/// What may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Nothing.
+    End,
+    /// The same again, not sooner than the provider said.
+    Again { told_ms: Option<u64> },
+    /// A shorter history, or a larger window.
+    Shorten,
+    /// Another model.
+    Other,
+}
+
+impl Miss {
+    fn end(failure: Failure) -> Miss {
+        Miss { failure, next: Next::End }
+    }
+}
+
+impl Progress {
+    /// Counts what a call used that was stopped in the middle.
+    pub(super) fn stop(&mut self) {
+        match self.tally.end() {
+            Some((usage, cost)) => self.purse.settle(usage.total_tokens, cost),
+            None => self.purse.release(),
+        }
+    }
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        place: &'a Place,
+        plan: &'a Plan,
+        question: &'a Question,
+        progress: &'a mut Progress,
+    ) -> Asking<'a> {
+        Asking { shared, place, plan, question, progress, history: None }
+    }
+
+    /// Asks the turn's own model, then those that may stand in for it.
+    pub(super) async fn ask(&mut self) -> Result<(), Failure> {
+        let own = self.question.target.clone();
+        let Err(mut first) = self.ask_model(&own).await else { return Ok(()) };
+        let mut asked = own;
+        let mut tried: Vec<String> = Vec::new();
+        let mut why = first.failure.clone();
+        let mut next = first.next;
+        for name in self.shared.models.fallbacks(&asked, &self.plan.forwarding.fallback) {
+            if next == Next::End && tried.is_empty() || !self.may_move_on() {
+                break;
+            }
+            let other = self.shared.models.target(&name);
+            if other.name == asked.name || tried.contains(&other.name) {
+                continue;
+            }
+            self.switch(&asked, &other, why);
+            match self.ask_model(&other).await {
+                Ok(()) => return Ok(()),
+                Err(miss) => {
+                    tried.push(other.name.clone());
+                    (why, next) = (miss.failure, miss.next);
+                }
+            }
+            asked = other;
+        }
+        if !tried.is_empty() {
+            first.failure.message.push_str(&format!("; so did {}: {why}", tried.join(", ")));
+            first.failure = first.failure.with("fallback_models", tried.join(","));
+        }
+        Err(self.gave_up(first.failure))
+    }
+
+    /// Whether another model may go on from here.
+    fn may_move_on(&self) -> bool {
+        let outputs = &self.progress.outputs;
+        outputs.is_empty() || (self.plan.forwarding.continue_on_other_model && !outputs.has_calls())
+    }
+
+    fn switch(&mut self, from: &Target, to: &Target, why: Failure) {
+        tracing::info!(from = from.name, to = to.name, reason = ?why.reason, "another model is asked");
+        let event = EventKind::UpstreamSwitched {
+            from_model: from.name.clone(),
+            to_model: to.name.clone(),
+            attempts: self.progress.tally.attempts(),
+            failure: Arc::new(why),
+        };
+        self.place.live.log.push(ids::now(), [event]);
+    }
+
+    fn gave_up(&self, failure: Failure) -> Failure {
+        let attempts = self.progress.tally.attempts();
+        let mut failure = failure.with("attempts", attempts.to_string());
+        if attempts > 1 {
+            failure.message.push_str(&format!(" (after {attempts} attempts)"));
+        }
+        failure
+    }
+
+    /// Asks one model, as often as it is worth while.
+    async fn ask_model(&mut self, target: &Arc<Target>) -> Result<(), Miss> {
+        let mut retries = self.shared.models.retries();
+        let mut prompt = self.prompt(target).await?;
+        let mut shortened = 0;
+        loop {
+            let before = self.progress.pieces;
+            let Err(miss) = self.call(target, &prompt).await else { return Ok(()) };
+            if self.progress.pieces > before {
+                // What was relayed can't be taken back.
+                return Err(Miss { next: Next::Other, ..miss });
+            }
+            match miss.next {
+                Next::End | Next::Other => return Err(miss),
+                Next::Shorten => match self.shorter(target, &prompt, &miss.failure).await {
+                    Some(shorter) if shortened < SHORTENED_MAX => {
+                        shortened += 1;
+                        prompt = shorter;
+                    }
+                    Some(_) | None => return Err(miss),
+                },
+                Next::Again { told_ms } => {
+                    let told = told_ms.map(std::time::Duration::from_millis);
+                    let Some(delay) = retries.next(told, self.plan.deadline) else { return Err(miss) };
+                    self.retry(target, miss.failure, delay).await;
+                }
+            }
+        }
+    }
+
+    async fn retry(&mut self, target: &Target, why: Failure, delay: std::time::Duration) {
+        let attempt = self.progress.tally.attempts_at(&target.name);
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(model = target.name, attempt, delay_ms, reason = ?why.reason, "the provider is asked again");
+        let failure = Arc::new(why);
+        let event = EventKind::UpstreamRetry { model: target.name.clone(), attempt, delay_ms, failure };
+        self.place.live.log.push(ids::now(), [event]);
+        tokio::time::sleep(delay).await;
+    }
+}

@@ -1,0 +1,116 @@
+//! What a model is told: the history in its provider's words, cut to its context window if the caller allows that.
+
+use std::sync::Arc;
+
+use super::{Asking, Miss, Next};
+use crate::{
+    domain::{Body, Entry, Failure, Omission, sequence::Ending},
+    engine::{failures, models::Target, request::Truncation, window},
+    upstream::{
+        Transcript,
+        estimate::{settings_bytes, weigh},
+    },
+};
+
+/// Room that is left for an answer whose length the caller did not bound, in tokens.
+const ROOM_TOKENS: u64 = 1024;
+/// What is left of a history that a provider refused as too long without saying how long it may be.
+const SHRINK_PERCENT: u64 = 70;
+
+/// What a model is told.
+pub(super) struct Prompt {
+    pub(super) transcript: Transcript,
+    pub(super) continue_last: bool,
+    /// Of text, as tokens are estimated from it.
+    pub(super) bytes: u64,
+    /// Entries that were left out.
+    pub(super) cut: Option<Omission>,
+}
+
+impl Asking<'_> {
+    /// What this model is told, as whole as it may be.
+    pub(super) async fn prompt(&mut self, target: &Arc<Target>) -> Result<Prompt, Miss> {
+        let own = &self.question.history;
+        let whole = if own.transcript.is_for(&target.provider) && self.progress.outputs.is_empty() {
+            Prompt {
+                transcript: own.transcript.clone(),
+                continue_last: own.ending == Ending::Unfinished,
+                bytes: own.bytes + settings_bytes(&self.plan.settings),
+                cut: None,
+            }
+        } else {
+            let entries = self.entries().await.map_err(Miss::end)?;
+            self.encode(target, &entries, None)?
+        };
+        let Some(window) = self.shared.models.context_tokens(target) else { return Ok(whole) };
+        let needed = target.estimator.estimate(whole.bytes);
+        match self.plan.forwarding.truncation {
+            // A guess refuses nothing: only what can't fit is refused before the provider is asked.
+            Truncation::Off if needed.at_least > window => {
+                Err(Miss { next: Next::Shorten, ..Miss::end(failures::too_long(&target.name, needed.tokens, window)) })
+            }
+            Truncation::Off => Ok(whole),
+            Truncation::DropOldest if needed.at_most + self.room(window) > window => self.window(target, window).await,
+            Truncation::DropOldest => Ok(whole),
+        }
+    }
+
+    /// A shorter prompt than one that the provider refused, if the caller allows that and there is one.
+    pub(super) async fn shorter(
+        &mut self,
+        target: &Arc<Target>,
+        refused: &Prompt,
+        failure: &Failure,
+    ) -> Option<Prompt> {
+        if self.plan.forwarding.truncation == Truncation::Off {
+            return None;
+        }
+        let told = failure.metadata.iter().find(|(key, _)| key == "context_tokens");
+        let told: Option<u64> = told.and_then(|(_, value)| value.parse().ok());
+        let shrunk = target.estimator.estimate(refused.bytes).tokens.saturating_mul(SHRINK_PERCENT) / 100;
+        let window = told.map_or(shrunk, |told| told.min(shrunk));
+        let shorter = self.window(target, window).await.ok()?;
+        (shorter.bytes < refused.bytes).then_some(shorter)
+    }
+
+    /// The newest part of the history that fits so many tokens.
+    async fn window(&mut self, target: &Arc<Target>, window: u64) -> Result<Prompt, Miss> {
+        let entries = self.entries().await.map_err(Miss::end)?;
+        let estimate = |bytes| target.estimator.estimate(bytes).at_most;
+        let tokens: Vec<u64> = weigh(&entries).into_iter().map(estimate).collect();
+        let taken = estimate(settings_bytes(&self.plan.settings)) + self.room(window);
+        let Some(kept) = window::cut(&entries, &tokens, window.saturating_sub(taken)) else {
+            let least = tokens.last().copied().unwrap_or_default() + taken;
+            return Err(Miss { next: Next::Other, ..Miss::end(failures::too_long(&target.name, least, window)) });
+        };
+        self.encode(target, &kept.kept, kept.omission)
+    }
+
+    /// Tokens that the answer needs of the window.
+    fn room(&self, window: u64) -> u64 {
+        let asked = self.plan.settings.completion_args.max_tokens.map(u64::from);
+        asked.unwrap_or(ROOM_TOKENS.min(window / 4))
+    }
+
+    fn encode(&self, target: &Target, entries: &[Arc<Entry>], cut: Option<Omission>) -> Result<Prompt, Miss> {
+        let transcript = target.provider.encode(entries).map_err(Miss::end)?;
+        let last: Option<&Body> = entries.last().map(|entry| &entry.body);
+        let bytes = weigh(entries).iter().sum::<u64>() + settings_bytes(&self.plan.settings);
+        let continue_last = crate::domain::sequence::ending(last) == Ending::Unfinished;
+        Ok(Prompt { transcript, continue_last, bytes, cut })
+    }
+
+    /// The history with the turn's inputs and what has come out so far.
+    async fn entries(&mut self) -> Result<Vec<Arc<Entry>>, Failure> {
+        if self.history.is_none() {
+            let (shared, parent, kept) = (self.shared.clone(), self.plan.parent.clone(), self.plan.kept);
+            let read = move || match &parent {
+                Some(parent) => shared.store.history(parent, kept).map_err(failures::store),
+                None => Ok(Vec::new()),
+            };
+            self.history = Some(self.shared.blocking(read).await??);
+        }
+        let history = self.history.iter().flatten().chain(self.plan.inputs.iter()).cloned();
+        Ok(history.chain(self.progress.outputs.so_far()).collect())
+    }
+}
