@@ -73,6 +73,8 @@ pub(crate) struct Scale {
     pub(crate) branches: usize,
     /// Conversations in the store that is started.
     pub(crate) conversations: usize,
+    /// How long a rate limit is watched, twice.
+    pub(crate) minute: Duration,
 }
 
 impl Args {
@@ -130,6 +132,7 @@ impl Scale {
             depths: vec![10, 100, 1_000, 10_000],
             branches: 1_000,
             conversations: 100_000,
+            minute: Duration::from_secs(61),
         }
     }
 
@@ -144,6 +147,7 @@ impl Scale {
             depths: vec![10, 100],
             branches: 200,
             conversations: 2_000,
+            minute: Duration::from_secs(2),
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) sync: bool,
     /// Where it finds its provider.
     pub(crate) provider: String,
+    /// More settings, as environment variables.
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
 }
 
 /// A running service. Dropped without [`Service::stop`] it is killed.
@@ -57,6 +59,7 @@ impl Service {
             .env("CAUSERIE_STORE_SYNC", setup.sync.to_string())
             .env("CAUSERIE_PROVIDERS_MISTRAL_BASE_URL", &setup.provider)
             .env("MISTRAL_API_KEY", "none")
+            .envs(setup.settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)

@@ -2,6 +2,7 @@
 
 mod canned;
 mod hop;
+mod limited;
 mod provider;
 
 use std::{
@@ -15,6 +16,7 @@ use tokio::{net::TcpListener, runtime};
 
 pub(crate) use self::{
     canned::{STREAM_CHUNKS, Stamp},
+    limited::A_MINUTE as REQUESTS_A_MINUTE,
     provider::Mode,
 };
 use crate::Result;
@@ -24,6 +26,9 @@ pub(crate) const VARIABLE: &str = "CAUSERIE_BENCH_ROLE";
 
 /// The stand-in for the provider.
 pub(crate) const PROVIDER: &str = "provider";
+
+/// A provider with a limit on requests a minute.
+pub(crate) const LIMITED: &str = "limited";
 
 /// A hop that forwards, appends and shares an fdatasync. Arguments: the provider's address, the file.
 pub(crate) const HOP: &str = "hop";
@@ -43,6 +48,7 @@ pub(crate) fn play(role: &str) -> Result<()> {
         let mut arguments = env::args().skip(1);
         match role {
             PROVIDER => provider::serve(listener).await,
+            LIMITED => limited::serve(listener).await,
             HOP => {
                 let upstream: SocketAddr = arguments.next().ok_or("the provider's address is missing")?.parse()?;
                 let file = arguments.next().ok_or("the file is missing")?;

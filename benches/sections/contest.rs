@@ -77,7 +77,7 @@ pub(crate) fn provider() -> Result<Helper> {
 pub(crate) fn setup(bench: &Bench, name: &str, provider: &Helper, mode: Mode, sync: bool) -> Result<Setup> {
     let store = bench.scratch(name)?;
     let provider = format!("http://{}/{mode}", provider.address());
-    Ok(Setup { binary: bench.server.clone(), store, sync, provider })
+    Ok(Setup { binary: bench.server.clone(), store, sync, provider, settings: Vec::new() })
 }
 
 impl Stage {

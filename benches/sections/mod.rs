@@ -3,6 +3,7 @@
 mod branches;
 mod contest;
 mod fixture;
+mod forwarding;
 mod growth;
 mod idle;
 mod startup;
@@ -24,6 +25,8 @@ pub(crate) enum Section {
     Turns,
     /// Streams: time to the first event, chunks a second, memory of idle ones.
     Streams,
+    /// What limits, breaker and retries cost where nothing goes wrong, and what comes through at twice the allowed rate.
+    Forwarding,
     /// What a turn costs at turn 10 and at turn 10,000, and the thousandth branch.
     Growth,
     /// Start-up with many conversations.
@@ -32,7 +35,8 @@ pub(crate) enum Section {
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 4] = [Section::Turns, Section::Streams, Section::Growth, Section::Startup];
+    pub(crate) const USUAL: [Section; 5] =
+        [Section::Turns, Section::Streams, Section::Forwarding, Section::Growth, Section::Startup];
 
     /// Measures it.
     pub(crate) async fn run(self, bench: &Bench) -> Result<Vec<Figure>> {
@@ -53,6 +57,7 @@ impl Section {
                 figures.extend(branches::run(bench).await?);
                 Ok(figures)
             }
+            Section::Forwarding => forwarding::run(bench).await,
             Section::Startup => startup::run(bench).await,
         }
     }
@@ -64,6 +69,7 @@ impl fmt::Display for Section {
             Section::Floors => "floors",
             Section::Turns => "turns",
             Section::Streams => "streams",
+            Section::Forwarding => "forwarding",
             Section::Growth => "growth",
             Section::Startup => "startup",
         })

@@ -129,7 +129,7 @@ async fn store_some(mut client: Client, taken: Arc<AtomicUsize>, conversations: 
 /// No provider is asked: all turns are stored as they are given.
 fn setup(bench: &Bench, store: &Path, sync: bool) -> Setup {
     let provider = "http://127.0.0.1:9".to_owned();
-    Setup { binary: bench.server.clone(), store: store.to_owned(), sync, provider }
+    Setup { binary: bench.server.clone(), store: store.to_owned(), sync, provider, settings: Vec::new() }
 }
 
 /// Copies a folder to another one and waits for the disk, so that a start does not pay for the copy.

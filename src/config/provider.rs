@@ -211,7 +211,7 @@ impl Limits {
             max_concurrent: section.get(
                 "max_concurrent",
                 Rule::count(1..=100_000),
-                "256",
+                "4096",
                 "How many calls to the provider may run at once; more turns wait.",
             ),
             max_waiting: section.get(
