@@ -12,10 +12,11 @@
 //! domain, offline, config, proto -> nothing of ours
 //! ```
 //!
-//! Read `server.rs`, then `engine/run.rs`: a turn's way from a request to its terminal event is one screen there.
+//! Read `server.rs`, then `engine/run.rs`: a turn's way from a request to its terminal event is one screen there; then
+//! `engine/ask`: what happens when a model does not answer.
 //!
 //! What must never be: a terminal event before its version is on disk; a version that is half there; a write between a
-//! request and the provider call; a key, a prompt or an answer in a log line or a status; a panic that a client, a provider
+//! request and the provider call, unless a budget has to be held; a key, a prompt or an answer in a log line or a status; a panic that a client, a provider
 //! or a disk can cause.
 
 pub mod cli;

@@ -30,6 +30,9 @@ pub enum Covers {
     Provider(String),
 }
 
+/// What errors call the budgets that callers set.
+const OWN_NAMES: [&str; 2] = ["turn", "tree"];
+
 impl Budget {
     pub(super) fn read_all(from: &mut Reader<'_>, providers: &[Provider]) -> Vec<Budget> {
         let all = Key::from("budgets");
@@ -49,6 +52,10 @@ impl Budget {
     fn read(from: &mut Reader<'_>, key: Key, providers: &[Provider]) -> Option<Budget> {
         let mut section = from.named(key.clone());
         let name = section.required("name", Rule::label(), None, "What errors call the budget.");
+        if let Some(name) = name.as_deref().filter(|name| OWN_NAMES.contains(name)) {
+            from.reject(&key.name("name"), format!("is \"{name}\", as errors call the budget of a {name}"));
+        }
+        let mut section = from.named(key.clone());
         let window = section.required("window", Rule::window(), None, "How long a window is.");
         let max_tokens =
             section.optional("max_tokens", Rule::count(1..=1_000_000_000_000), "The most tokens a window.");

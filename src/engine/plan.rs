@@ -79,7 +79,7 @@ pub(super) fn plan(
         inputs.into_iter().map(|draft| Arc::new(draft.into_entry(ids::entry_uuid(), now))).collect();
     check_key(terms.key.is_some(), target.as_deref())?;
     let question = match (ground.history, target) {
-        (Some(history), Some(target)) => Some(ask(target, &history, &inputs, terms.stream)?),
+        (Some(history), Some(target)) => Some(ask(target, &settings, &history, &inputs, terms.stream)?),
         (_, None) | (None, _) => None,
     };
     Ok(Plan {
@@ -100,7 +100,14 @@ pub(super) fn plan(
     })
 }
 
-fn ask(target: Arc<Target>, history: &History, inputs: &[Arc<Entry>], stream: bool) -> Result<Question, Failure> {
+fn ask(
+    target: Arc<Target>,
+    settings: &Settings,
+    history: &History,
+    inputs: &[Arc<Entry>],
+    stream: bool,
+) -> Result<Question, Failure> {
+    target.provider.dialect().check_args(&settings.completion_args)?;
     let ending = inputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
     let transcript = target.provider.extend(&history.transcript, inputs)?;
     let bytes = history.bytes + weigh(inputs).iter().sum::<u64>();

@@ -97,6 +97,10 @@ fn faults_of_a_budget_name_line_and_key() {
             "budgets[1].name (causerie.toml, line 6) is \"a\", which another budget is called, too",
         ),
         (
+            budget("name = \"tree\"\nwindow = \"1h\"\nmax_tokens = 1"),
+            "budgets[0].name (causerie.toml, line 2) is \"tree\", as errors call the budget of a tree",
+        ),
+        (
             budget(&format!("{whole}max_token = 1")),
             "budgets[0].max_token (causerie.toml, line 5) is not a setting; the nearest one is budgets[0].max_tokens",
         ),

@@ -120,7 +120,7 @@ impl<'a> Asking<'a> {
             asked = other;
         }
         if !tried.is_empty() {
-            first.failure.message.push_str(&format!("; so did {}: {why}", tried.join(", ")));
+            first.failure.message.push_str(&format!("; {} could not stand in: {why}", tried.join(", ")));
             first.failure = first.failure.with("fallback_models", tried.join(","));
         }
         Err(self.gave_up(first.failure))
