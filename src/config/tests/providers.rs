@@ -47,7 +47,7 @@ fn the_built_in_provider_needs_no_section() {
         first_byte_timeout: Duration::from_secs(120),
         idle_timeout: Duration::from_secs(60),
         answer_timeout: Duration::from_secs(300),
-        max_concurrent: 256,
+        max_concurrent: 4096,
         max_waiting: 1024,
         requests_per_minute: None,
         tokens_per_minute: None,
