@@ -33,7 +33,7 @@ pub struct WindowBudget {
     pub ceiling: Budget,
     /// Only calls of this provider count; `None`: of all.
     pub provider: Option<String>,
-    /// Only calls of this model count, by the name that callers or the provider give it; `None`: of all.
+    /// Only calls of this model count, however turns name it; `None`: of all.
     pub model: Option<String>,
 }
 
@@ -151,10 +151,10 @@ impl Budgets {
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
 impl Window {
-    fn covers(&self, provider: &str, model: &str, name: &str) -> bool {
+    /// `name`: the model as [`Models`](super::models::Models) names it.
+    fn covers(&self, provider: &str, name: &str) -> bool {
         let WindowBudget { provider: of_provider, model: of_model, .. } = &self.budget;
-        of_provider.as_ref().is_none_or(|of| of == provider)
-            && of_model.as_ref().is_none_or(|of| of == model || of == name)
+        of_provider.as_ref().is_none_or(|of| of == provider) && of_model.as_ref().is_none_or(|of| of == name)
     }
 
     /// When the window began that a moment is in.

@@ -133,9 +133,11 @@ pub(super) fn not_admitted(model: &str, refused: Refused) -> Failure {
                 .retry_after_ms(ms(retry_in))
         }
         Refused::TooLarge { limit, tokens, most } => {
-            let text =
-                format!("the turn needs about {tokens} tokens, more than {most}, which is {}", limit_text(limit));
-            Failure::new(Reason::InvalidRequest, text).with("model", model).with("limit", limit_name(limit))
+            let text = format!(
+                "must be shorter: the history needs about {tokens} tokens at {model}, more than {most}, which is {}",
+                limit_text(limit)
+            );
+            Failure::invalid_field("inputs", text).with("model", model).with("limit", limit_name(limit))
         }
     }
 }

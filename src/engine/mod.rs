@@ -126,7 +126,7 @@ impl Handle {
     /// Waits for the end of the turn. Dropping the future tells the turn that its caller left.
     pub async fn finished(self) -> Result<Arc<Turn>, NoVersion> {
         let ended = self.log.finished().await;
-        ended.map_err(|failure| NoVersion { failure, spent: self.log.has_output() })
+        ended.map_err(|failure| NoVersion { failure, spent: self.log.has_spent() })
     }
 
     /// Reads the events after a sequence.
@@ -142,6 +142,8 @@ impl Handle {
 impl Engine {
     /// An engine on this store that asks these models.
     pub fn new(store: Store, models: ModelOptions, options: Options) -> Engine {
+        let models = Models::new(models);
+        let windows = options.budgets.iter().cloned().map(|budget| models.named(budget)).collect();
         let shared = Shared {
             ids: TurnIds::new(store.tag_key()),
             registry: Arc::new(Registry::new(options.max_in_flight)),
@@ -149,8 +151,8 @@ impl Engine {
             tasks: TaskTracker::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
-            models: Models::new(models),
-            budgets: Budgets::new(store.clone(), options.budgets.clone()),
+            models,
+            budgets: Budgets::new(store.clone(), windows),
             store,
             options,
         };

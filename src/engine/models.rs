@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 use moka::sync::Cache;
 
 use super::{
+    budgets::WindowBudget,
     request::Fallback,
     retry::{Retries, RetryOptions},
 };
@@ -91,7 +92,9 @@ pub(super) struct Target {
 pub(super) struct Models {
     options: ModelOptions,
     slots: BTreeMap<String, Arc<Slots>>,
-    targets: Cache<String, Arc<Target>>,
+    /// Those that the configuration says something of: their limits must not be forgotten.
+    configured: BTreeMap<String, Arc<Target>>,
+    others: Cache<String, Arc<Target>>,
 }
 
 impl Target {
@@ -108,8 +111,17 @@ impl Target {
 impl Models {
     pub(super) fn new(options: ModelOptions) -> Models {
         let slots = options.policies.iter().map(|(name, policy)| (name.clone(), Slots::new(policy.max_concurrent)));
-        let targets = Cache::builder().max_capacity(REMEMBERED).time_to_idle(FORGOTTEN_AFTER).build();
-        Models { slots: slots.collect(), targets, options }
+        let others = Cache::builder().max_capacity(REMEMBERED).time_to_idle(FORGOTTEN_AFTER).build();
+        let mut models = Models { slots: slots.collect(), configured: BTreeMap::new(), others, options };
+        let named = models.options.providers.iter().flat_map(|provider| {
+            let policy = models.options.policies.get(provider.name());
+            policy.into_iter().flat_map(|policy| policy.models.keys()).map(|model| {
+                let name = models.options.providers.canonical(provider, model);
+                (name.clone(), Arc::new(models.build(provider.clone(), model, name)))
+            })
+        });
+        models.configured = named.collect();
+        models
     }
 
     pub(super) fn providers(&self) -> &Providers {
@@ -126,18 +138,25 @@ impl Models {
 
     /// The model of this name: `name` of the default provider, or `provider/name`.
     pub(super) fn target(&self, name: &str) -> Arc<Target> {
-        if let Some(known) = self.targets.get(name) {
-            return known;
-        }
         let (provider, model) = self.options.providers.route(name);
         let canonical = self.options.providers.canonical(&provider, model);
-        // Two names of one model share its guard.
-        let target =
-            self.targets.get_with(canonical.clone(), || Arc::new(self.build(provider, model, canonical.clone())));
-        if canonical != name {
-            self.targets.insert(name.to_owned(), target.clone());
+        // All names of a model lead to one guard.
+        match self.configured.get(&canonical) {
+            Some(target) => target.clone(),
+            None => {
+                let build = || Arc::new(self.build(provider, model, canonical.clone()));
+                self.others.get_with_by_ref(&canonical, build)
+            }
         }
-        target
+    }
+
+    /// A budget on a model, whichever of its names the operator chose.
+    pub(super) fn named(&self, budget: WindowBudget) -> WindowBudget {
+        let canonical = |name: String| {
+            let (provider, model) = self.options.providers.route(&name);
+            self.options.providers.canonical(&provider, model)
+        };
+        WindowBudget { model: budget.model.map(canonical), ..budget }
     }
 
     /// The models that are asked when this one fails, in order.

@@ -15,7 +15,7 @@ pub struct RetryOptions {
     pub base_delay: Duration,
     /// The longest wait of all.
     pub max_delay: Duration,
-    /// So long after the first call none is made again.
+    /// So long after the first call has failed none is made again.
     pub max_elapsed: Duration,
 }
 
@@ -23,7 +23,8 @@ pub struct RetryOptions {
 #[derive(Debug)]
 pub(super) struct Retries {
     policy: ExponentialBackoff,
-    begun_at: Instant,
+    /// When the first call had failed: a turn's time in our own queue is none of it.
+    begun_at: Option<Instant>,
     max_elapsed: Duration,
     past: u32,
 }
@@ -36,20 +37,22 @@ impl Retries {
             .jitter(Jitter::Full)
             .base(2)
             .build_with_max_retries(max_attempts.saturating_sub(1));
-        Retries { policy, begun_at: Instant::now(), max_elapsed, past: 0 }
+        Retries { policy, begun_at: None, max_elapsed, past: 0 }
     }
 
     /// How long to wait before the next call; `None`: there is none, or it would come too late. `told`: how long the provider
     /// wants to be left alone; the jitter is added to it, so that not everybody comes back at once.
     pub(super) fn next(&mut self, told: Option<Duration>, deadline: Instant) -> Option<Duration> {
-        // The policy counts by the wall clock, from a moment that we may choose.
+        let now = Instant::now();
+        let begun_at = *self.begun_at.get_or_insert(now);
+        // The policy answers with a moment of the wall clock; only its distance from now counts.
         let from = SystemTime::now();
         let RetryDecision::Retry { execute_after } = self.policy.should_retry(from, self.past) else { return None };
         let jittered = execute_after.duration_since(from).unwrap_or_default();
         let delay = told.unwrap_or_default() + jittered;
         self.past += 1;
-        let at = Instant::now() + delay;
-        (at < deadline && at <= self.begun_at + self.max_elapsed).then_some(delay)
+        let at = now + delay;
+        (at < deadline && at <= begun_at + self.max_elapsed).then_some(delay)
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     history::History,
     ids,
     live::Stop,
+    log::SPENT,
     plan::{Plan, Question},
     registry::Place,
 };
@@ -90,7 +91,7 @@ impl Run {
         };
         progress.stop();
         let Progress { outputs, assembler, tally, purse, omissions, pieces: _ } = progress;
-        let (finish, total) = (assembler.finish, tally.total());
+        let (finish, total) = (assembler.finish, tally.total(&question.target.name));
         Outcome { outputs, finish, total, omissions, purse: Some(purse), cut }
     }
 
@@ -267,6 +268,10 @@ fn terminal(turn: &Turn) -> EventKind {
     match (&turn.error, turn.state) {
         (Some(failure), TurnState::Failed | TurnState::Cancelled) => {
             let failure = failure.clone().with("turn_id", turn.id.to_string());
+            let failure = match turn.usage.total_tokens {
+                0 => failure,
+                spent => failure.with(SPENT, spent.to_string()),
+            };
             EventKind::ResponseError { failure: Arc::new(failure) }
         }
         _ => EventKind::ResponseDone { turn: Arc::new(turn.clone()) },
@@ -290,7 +295,7 @@ impl Outcome {
         Outcome {
             outputs: Outputs::default(),
             finish: None,
-            total: Tally::default().total(),
+            total: Tally::default().total(""),
             omissions: Vec::new(),
             purse: None,
             cut: None,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Asking, Miss, Next, prompt::Prompt};
 use crate::{
-    domain::{FinishReason, Usage, event::Author},
+    domain::{FinishReason, Reason, Usage, event::Author},
     engine::{budgets, failures, ids, models::Target},
     upstream::{
         Completion, Fault, FaultClass, Piece, Request, Secret,
@@ -22,7 +22,7 @@ impl Asking<'_> {
     pub(super) async fn call(&mut self, target: &Arc<Target>, prompt: &Prompt) -> Result<(), Miss> {
         let estimate = target.estimator.estimate(prompt.bytes);
         let asked = self.plan.settings.completion_args.max_tokens;
-        let limited = self.progress.purse.is_limited(target.provider.name(), &target.model, &target.name);
+        let limited = self.progress.purse.is_limited(target.provider.name(), &target.name);
         let max_tokens = asked.or(limited.then_some(BUDGETED_TOKENS));
         let key = self.key(target);
         let ask = Ask {
@@ -108,7 +108,7 @@ impl Asking<'_> {
     ) -> Result<(), Miss> {
         let progress = &mut *self.progress;
         if let Err(fault) = &result
-            && !fault.answered
+            && is_free(fault, self.question.stream)
         {
             progress.tally.refused();
         }
@@ -120,14 +120,19 @@ impl Asking<'_> {
                     learn(target, prompt, &usage);
                 }
             }
-            None => progress.purse.release(),
+            None => {
+                progress.purse.release();
+                permit.settle(0);
+            }
         }
         let Err(fault) = result else {
             permit.succeeded();
             return Ok(());
         };
-        permit.quota(&fault.quota);
-        let Fault { failure, class, answered: _, retry_after_ms, quota: _ } = fault;
+        let Fault { failure, class, answered, retry_after_ms, quota } = fault;
+        if !answered {
+            permit.quota(&quota);
+        }
         let next = match class {
             FaultClass::Permanent => Next::End,
             FaultClass::TooLong => Next::Shorten,
@@ -148,6 +153,14 @@ impl Asking<'_> {
         let own = self.question.target.provider.name() == target.provider.name();
         self.plan.key.clone().filter(|_| own && target.caller_keys)
     }
+}
+
+/// Whether a call that failed is sure to cost nothing. An answer that is not streamed is written before its head comes: where
+/// none came, it may have been written all the same.
+fn is_free(fault: &Fault, streamed: bool) -> bool {
+    let refused = fault.failure.metadata.iter().any(|(key, _)| key == "http_status");
+    let reached = matches!(fault.failure.reason, Reason::Timeout | Reason::UpstreamProtocolError);
+    !fault.answered && (streamed || refused || !reached || fault.class == FaultClass::Permanent)
 }
 
 /// The estimate is checked against what came back.

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use super::{Asking, Miss, Next};
 use crate::{
     domain::{Body, Entry, Failure, Omission, sequence::Ending},
-    engine::{failures, models::Target, request::Truncation, window},
+    engine::{
+        failures,
+        models::Target,
+        request::Truncation,
+        window::{self, Window},
+    },
     upstream::{
         Transcript,
         estimate::{settings_bytes, weigh},
@@ -44,14 +49,17 @@ impl Asking<'_> {
         };
         let Some(window) = self.shared.models.context_tokens(target) else { return Ok(whole) };
         let needed = target.estimator.estimate(whole.bytes);
+        // A guess refuses nothing: only what can't fit is refused before the provider is asked.
         match self.plan.forwarding.truncation {
-            // A guess refuses nothing: only what can't fit is refused before the provider is asked.
-            Truncation::Off if needed.at_least > window => {
-                Err(Miss { next: Next::Shorten, ..Miss::end(failures::too_long(&target.name, needed.tokens, window)) })
+            Truncation::DropOldest if needed.tokens + self.room(window) > window => {
+                let shorter = self.window(target, window).await?;
+                if shorter.is_none() && needed.at_least > window {
+                    return Err(too_long(target, needed.tokens, window));
+                }
+                Ok(shorter.unwrap_or(whole))
             }
-            Truncation::Off => Ok(whole),
-            Truncation::DropOldest if needed.at_most + self.room(window) > window => self.window(target, window).await,
-            Truncation::DropOldest => Ok(whole),
+            Truncation::Off if needed.at_least > window => Err(too_long(target, needed.tokens, window)),
+            Truncation::Off | Truncation::DropOldest => Ok(whole),
         }
     }
 
@@ -67,23 +75,26 @@ impl Asking<'_> {
         }
         let told = failure.metadata.iter().find(|(key, _)| key == "context_tokens");
         let told: Option<u64> = told.and_then(|(_, value)| value.parse().ok());
-        let shrunk = target.estimator.estimate(refused.bytes).tokens.saturating_mul(SHRINK_PERCENT) / 100;
+        let refused_tokens = target.estimator.estimate(refused.bytes).tokens;
+        let shrunk = refused_tokens.saturating_mul(SHRINK_PERCENT) / 100;
         let window = told.map_or(shrunk, |told| told.min(shrunk));
-        let shorter = self.window(target, window).await.ok()?;
+        let shorter = self.window(target, window).await.ok()??;
         (shorter.bytes < refused.bytes).then_some(shorter)
     }
 
-    /// The newest part of the history that fits so many tokens.
-    async fn window(&mut self, target: &Arc<Target>, window: u64) -> Result<Prompt, Miss> {
+    /// The newest part of the history that is likely to fit so many tokens; `None`: nothing can be left out that way.
+    async fn window(&mut self, target: &Arc<Target>, window: u64) -> Result<Option<Prompt>, Miss> {
         let entries = self.entries().await.map_err(Miss::end)?;
-        let estimate = |bytes| target.estimator.estimate(bytes).at_most;
+        let estimate = |bytes| target.estimator.estimate(bytes).tokens;
         let tokens: Vec<u64> = weigh(&entries).into_iter().map(estimate).collect();
-        let taken = estimate(settings_bytes(&self.plan.settings)) + self.room(window);
-        let Some(kept) = window::cut(&entries, &tokens, window.saturating_sub(taken)) else {
-            let least = tokens.last().copied().unwrap_or_default() + taken;
-            return Err(Miss { next: Next::Other, ..Miss::end(failures::too_long(&target.name, least, window)) });
-        };
-        self.encode(target, &kept.kept, kept.omission)
+        let settings = estimate(settings_bytes(&self.plan.settings));
+        // If what must stay leaves no room for the answer that was asked for, the answer is what gets shorter.
+        let rooms = [self.room(window), 0].map(|room| window.saturating_sub(settings + room));
+        let kept = rooms.into_iter().find_map(|available| window::cut(&entries, &tokens, available));
+        match kept {
+            Some(Window { kept, omission: Some(omission) }) => self.encode(target, &kept, Some(omission)).map(Some),
+            Some(Window { kept: _, omission: None }) | None => Ok(None),
+        }
     }
 
     /// Tokens that the answer needs of the window.
@@ -113,4 +124,8 @@ impl Asking<'_> {
         let history = self.history.iter().flatten().chain(self.plan.inputs.iter()).cloned();
         Ok(history.chain(self.progress.outputs.so_far()).collect())
     }
+}
+
+fn too_long(target: &Target, tokens: u64, window: u64) -> Miss {
+    Miss { next: Next::Shorten, ..Miss::end(failures::too_long(&target.name, tokens, window)) }
 }

@@ -76,12 +76,12 @@ impl Purse {
         Purse { inner, turn, root, turn_budget, tree_budget, used: Spent::default(), reserved: None, held: Vec::new() }
     }
 
-    /// Whether a budget applies to calls of this model (`model` as the provider names it, `name` as callers do). If none
+    /// Whether a budget applies to calls of this model (`name`: as turns name it). If none
     /// does, nothing below touches a lock or the store.
-    pub(in crate::engine) fn is_limited(&self, provider: &str, model: &str, name: &str) -> bool {
+    pub(in crate::engine) fn is_limited(&self, provider: &str, name: &str) -> bool {
         self.turn_budget.is_some()
             || self.tree_budget.is_some()
-            || self.inner.windows.iter().any(|window| window.covers(provider, model, name))
+            || self.inner.windows.iter().any(|window| window.covers(provider, name))
     }
 
     /// Sets aside what a call could take, of all budgets that it is under or of none; durable when this returns. Dropped
@@ -99,7 +99,7 @@ impl Purse {
         if let Some(spent) = self.reserved {
             self.count(spent);
         }
-        if !self.is_limited(call.provider, call.model, call.name) {
+        if !self.is_limited(call.provider, call.name) {
             return Ok(());
         }
         let now = now();
@@ -156,7 +156,7 @@ impl Purse {
             let balance = Some(self.inner.balance(&Account::Tree(self.root)));
             ceilings.push(Ceiling { of: Of::Tree, budget, balance });
         }
-        for window in self.inner.windows.iter().filter(|window| window.covers(call.provider, call.model, call.name)) {
+        for window in self.inner.windows.iter().filter(|window| window.covers(call.provider, call.name)) {
             let balance = Some(self.inner.balance(&window.account(now)));
             let of = Of::Window { name: window.name.clone(), ends: window.end(now) };
             ceilings.push(Ceiling { of, budget: window.budget.ceiling, balance });

@@ -44,7 +44,8 @@ fn read_fallback(at: &Path<'_>, models: Vec<String>, none: bool, violations: &mu
         let at = at.field("fallback_models");
         violations.add(&at, format_args!("must be at most {FALLBACKS_MAX} models, are {}", models.len()));
     }
-    for (i, model) in models.iter().enumerate() {
+    // No more are looked at than may be named.
+    for (i, model) in models.iter().enumerate().take(FALLBACKS_MAX) {
         let at = at.item("fallback_models", i);
         rules::model(&at, model, violations);
         if models[..i].contains(model) {

@@ -3,7 +3,7 @@
 //! Content is counted as a model reads it, without JSON's escapes, and what no dialect sends is not counted. Where dialects
 //! differ (whose thinking is replayed), it is counted: an estimate had better be too high.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use crate::domain::{
     Body, Chunk, Entry, Settings,
@@ -74,7 +74,24 @@ fn tool_bytes(tool: &Tool) -> u64 {
 }
 
 fn json_bytes(object: &serde_json::Map<String, serde_json::Value>) -> u64 {
-    serde_json::to_string(object).map_or(0, |json| len(&json))
+    let mut counted = Counted(0);
+    // Nothing fails: all keys are strings, and nothing is written.
+    let _ = serde_json::to_writer(&mut counted, object);
+    counted.0
+}
+
+/// Counts what is written to it.
+struct Counted(u64);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `attached`: here images and the like are sent; elsewhere they are only named.
