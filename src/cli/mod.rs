@@ -11,6 +11,7 @@ mod failure;
 pub mod import;
 mod json;
 mod lines;
+mod money;
 mod progress;
 pub mod providers;
 pub mod serve;
