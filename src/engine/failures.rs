@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{ConversationId, EntryId, Failure, Reason, TurnId},
+    domain::{ConversationId, EntryId, Failure, Reason, TurnId, Violation},
     store,
     upstream::guard::{Limit, Refused},
 };
@@ -135,7 +135,9 @@ pub(super) fn not_admitted(model: &str, refused: Refused) -> Failure {
         Refused::TooLarge { limit, tokens, most } => {
             let text =
                 format!("the turn needs about {tokens} tokens, more than {most}, which is {}", limit_text(limit));
-            Failure::new(Reason::InvalidRequest, text).with("model", model).with("limit", limit_name(limit))
+            let violations = vec![Violation { field: "inputs".to_owned(), description: text.clone() }];
+            let failure = Failure { violations, ..Failure::new(Reason::InvalidRequest, text) };
+            failure.with("model", model).with("limit", limit_name(limit))
         }
     }
 }
