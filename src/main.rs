@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use causerie::{
-    cli::{self, Command, Failure, chat, export, import, serve},
-    server::{OFFLINE_MODELS, Server},
+    cli::{self, Command, Failure, chat, export, import, providers, serve},
+    config::Config,
+    server::{OFFLINE_MODELS, ProviderCheck, Server, check_providers},
 };
 use tokio::net::TcpListener;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     cli::exit(match cli::parse() {
         Command::Serve(args) => serve_until_stopped(&args),
         Command::Chat(args) => cli::run(chat::run(args)),
+        Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
         Command::Export(args) => cli::run(export::run(args)),
         Command::Import(args) => cli::run(import::run(args)),
     })
@@ -32,4 +34,36 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
         eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS));
         server.serve(listener, stop).await.map_err(|error| Failure::caused(&error))
     })
+}
+
+async fn checks(config: Config) -> Result<Vec<providers::Row>, Failure> {
+    let checks = check_providers(&config).await.map_err(|error| Failure::caused(&error))?;
+    Ok(checks.into_iter().map(row).collect())
+}
+
+fn row(check: ProviderCheck) -> providers::Row {
+    let ProviderCheck {
+        name,
+        is_default,
+        dialect,
+        is_reachable,
+        key,
+        models,
+        clock_skew_ms,
+        round_trip,
+        problem,
+        is_usable,
+    } = check;
+    providers::Row {
+        name,
+        is_default,
+        dialect,
+        is_reachable,
+        key,
+        models,
+        clock_skew_ms,
+        round_trip,
+        problem,
+        is_usable,
+    }
 }

@@ -1,5 +1,6 @@
 //! The composition root: opens the store, connects the provider, serves, drains.
 
+mod check;
 mod upstream;
 
 use std::{fmt, future::Future, io, time::Duration};
@@ -52,6 +53,7 @@ impl std::error::Error for Error {
     }
 }
 
+pub use self::check::{ProviderCheck, check_providers};
 /// The models that `--offline` serves.
 pub use crate::offline::MODELS as OFFLINE_MODELS;
 

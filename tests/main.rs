@@ -17,6 +17,7 @@ mod functions;
 mod fuzz_edge;
 mod interrupted;
 mod listing;
+mod models;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;

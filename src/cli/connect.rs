@@ -9,9 +9,10 @@ use tonic::{
 };
 
 use super::failure::{Failure, deepest, unreachable};
-use crate::proto::conversation_service_client::ConversationServiceClient;
+use crate::proto::{conversation_service_client::ConversationServiceClient, model_service_client::ModelServiceClient};
 
 pub(super) type Client = ConversationServiceClient<Channel>;
+pub(super) type Models = ModelServiceClient<Channel>;
 
 /// How long a call that runs no model may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +39,17 @@ pub struct Server {
 impl Server {
     /// Connects, and says at once if nobody answers there.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        Ok(client(self.channel().await?))
+    }
+
+    /// The same for both services, on one connection.
+    pub(super) async fn connect_both(&self) -> Result<(Client, Models), Failure> {
+        let channel = self.channel().await?;
+        let models = ModelServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
+        Ok((client(channel), models))
+    }
+
+    async fn channel(&self) -> Result<Channel, Failure> {
         let endpoint = Endpoint::from(address(&self.server)?)
             .connect_timeout(Duration::from_secs(10))
             .tcp_nodelay(true)
@@ -46,12 +58,15 @@ impl Server {
             // A connection that died silently is noticed, also while a model thinks for minutes.
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10));
-        let channel = endpoint.connect().await.map_err(|error| {
+        endpoint.connect().await.map_err(|error| {
             let cause = deepest(&error);
             unreachable(&format!("{} ({cause})", self.server))
-        })?;
-        Ok(ConversationServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
+        })
     }
+}
+
+fn client(channel: Channel) -> Client {
+    ConversationServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE_BYTES)
 }
 
 /// `host:port`, with or without `http://`.

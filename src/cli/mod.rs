@@ -11,7 +11,9 @@ mod failure;
 pub mod import;
 mod json;
 mod lines;
+mod money;
 mod progress;
+pub mod providers;
 pub mod serve;
 
 use std::{future::Future, process::ExitCode};
@@ -20,7 +22,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime;
 
 pub use self::failure::Failure;
-use self::{chat::ChatArgs, export::ExportArgs, import::ImportArgs, serve::ServeArgs};
+use self::{chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs, serve::ServeArgs};
 
 const LONG_ABOUT: &str = "\
 Conversations with language models, kept on your own machine and served over gRPC.
@@ -42,6 +44,9 @@ For real (the key is read from the environment or a file, never from a flag):
   echo 'Why is the sky blue?' | causerie chat --model mistral-small-latest
 
 Without a key the service runs all the same: what is stored can be read, and turns are refused with API_KEY_MISSING.
+
+Check the providers and their keys:
+  causerie providers
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -87,6 +92,9 @@ pub enum Command {
     /// In a pipe: every line is a message (or a command), stdout gets the answers and nothing else, notes go to stderr. The
     /// first turn that fails or is cut off ends it with exit code 1. The last line on stderr names the version to go on from.
     Chat(ChatArgs),
+    /// Check the configured providers: reachable, key, models, clock, round trip.
+    #[command(after_help = providers::AFTER_HELP)]
+    Providers(ProvidersArgs),
     /// Write conversations, with all their versions, as JSON Lines.
     ///
     /// One ExportRecord a line in protobuf's JSON. Exports of the same store differ only in the first line, which has the
@@ -106,9 +114,14 @@ pub fn parse() -> Command {
     line.command.unwrap_or(Command::Serve(line.serve))
 }
 
-/// At the top the settings of `serve` are accepted, but not shown: they would bury the commands.
+/// At the top and by `providers` the settings of `serve` are accepted, but not shown: they would bury the rest.
 fn definition() -> clap::Command {
-    CommandLine::command().mut_args(|argument| argument.hide(true))
+    CommandLine::command().mut_args(|argument| argument.hide(true)).mut_subcommand("providers", |providers| {
+        providers.mut_args(|argument| {
+            let hidden = !["config", "offline"].contains(&argument.get_id().as_str());
+            argument.hide(hidden)
+        })
+    })
 }
 
 /// Runs a command that needs nothing of the service but its address.

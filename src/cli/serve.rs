@@ -199,7 +199,7 @@ fn provider_lines(config: &Config, offline_models: &[&str]) -> Vec<String> {
         ];
     }
     let default = config.default_provider();
-    let others = config.providers.iter().filter(|provider| provider.name != default.name && is_configured(provider));
+    let others = config.providers.iter().filter(|other| other.name != default.name && config.is_in_use(&other.name));
     let mut lines = vec![format!("  provider   {}", provider_line(default))];
     if let KeySource::Missing { variable } = &default.key
         && !default.caller_keys
@@ -212,11 +212,6 @@ fn provider_lines(config: &Config, offline_models: &[&str]) -> Vec<String> {
     }
     lines.extend(others.map(|other| format!("             {}/…  {}", other.name, provider_line(other))));
     lines
-}
-
-/// The built-in provider is always there; it is worth a line only if it can be used.
-fn is_configured(provider: &Provider) -> bool {
-    provider.name != "mistral" || !matches!(provider.key, KeySource::Missing { .. })
 }
 
 fn provider_line(provider: &Provider) -> String {

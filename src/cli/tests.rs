@@ -24,6 +24,7 @@ fn serve_is_what_happens_without_a_command() {
         assert!(matches!(parsed(line), Ok(Command::Serve(_))), "{line}");
     }
     assert!(matches!(parsed("causerie chat --model m"), Ok(Command::Chat(_))));
+    assert!(matches!(parsed("causerie providers --offline --log-level off"), Ok(Command::Providers(_))));
     assert!(matches!(parsed("causerie export -o x"), Ok(Command::Export(_))));
     assert!(matches!(parsed("causerie import -"), Ok(Command::Import(_))));
 }
@@ -64,6 +65,15 @@ fn the_help_of_serve_names_every_setting_three_ways() {
         }
     }
     assert!(text.contains("CAUSERIE_CONFIG") && text.contains("[store]"), "{text}");
+}
+
+#[test]
+fn the_help_of_providers_is_not_buried_under_settings() {
+    let text = help("causerie providers --help");
+    for part in ["--config", "--offline", "every flag of `causerie serve`", "Exit codes: 0"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert!(!text.contains("--store-cache-mib"), "{text}");
 }
 
 #[test]

@@ -114,6 +114,16 @@ impl Config {
         named.expect("a configuration whose default provider does not exist is not given out")
     }
 
+    /// Whether this provider is meant to be used. The built-in one is always there, and only then more than a name if it is the
+    /// default one, has a key, or takes the callers' own.
+    pub fn is_in_use(&self, name: &str) -> bool {
+        let provider = self.providers.iter().find(|provider| provider.name == name);
+        provider.is_some_and(|provider| {
+            let has_key = !matches!(provider.key, KeySource::Missing { .. }) || provider.caller_keys;
+            name != provider::BUILT_IN || name == self.default_provider || has_key
+        })
+    }
+
     fn read(from: &mut Reader<'_>) -> Config {
         let mut config = Config {
             listen: from.get("listen", Rule::address(), "127.0.0.1:50051", "The address to listen on."),

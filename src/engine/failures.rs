@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{ConversationId, EntryId, Failure, Reason, TurnId},
+    domain::{ConversationId, EntryId, Failure, Reason, TurnId, Violation},
     store,
     upstream::guard::{Limit, Refused},
 };

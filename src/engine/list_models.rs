@@ -103,13 +103,15 @@ impl Engine {
         let models = &self.shared.models;
         let target = models.target(&models.providers().canonical(provider, model));
         let known = target.card();
+        // A list for all models names some of them.
+        let fallbacks = models.fallbacks(&target, &Fallback::Configured).into_iter();
         ListedModel {
             name: target.name.clone(),
             provider: provider.name().to_owned(),
             context_tokens: known.context_tokens.or_else(|| card.as_ref()?.context_tokens),
             price: known.price.clone(),
             retires_on: known.retires_on,
-            fallback_models: models.fallbacks(&target, &Fallback::Configured),
+            fallback_models: fallbacks.filter(|name| models.target(name).name != target.name).collect(),
             card,
         }
     }

@@ -55,7 +55,10 @@ use crate::{
     domain::{Failure, Turn, TurnId},
     store::Store,
 };
-pub use crate::{store::Ended, upstream::Secret};
+pub use crate::{
+    store::Ended,
+    upstream::{Dialect, ModelCard, Price, Secret},
+};
 
 /// How turns are run.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod health;
 pub mod layers;
 pub mod listener;
+mod models;
 pub mod page_token;
 pub mod reflection;
 pub mod serve;
@@ -23,14 +24,14 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 use self::health::{Health, ServingStatus};
 use crate::{
     engine::Engine,
-    proto::{self, conversation_service_server::ConversationServiceServer},
+    proto::{self, conversation_service_server::ConversationServiceServer, model_service_server::ModelServiceServer},
 };
 
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends; with the reason it names an error for good (AIP-193).
 pub const DOMAIN: &str = "causerie";
 
-/// The full name of the service, as health checks ask for it.
-pub const SERVICE: &str = "causerie.v1.ConversationService";
+/// The full names of the services, as health checks ask for them.
+pub const SERVICES: [&str; 2] = ["causerie.v1.ConversationService", "causerie.v1.ModelService"];
 
 /// How the services treat their callers.
 #[derive(Debug, Clone)]
@@ -49,19 +50,24 @@ pub struct Options {
 ///
 /// If the descriptor sets in this binary don't fit together, which every test would see.
 pub fn routes(engine: Engine, options: &Options) -> Routes {
-    let service = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
+    let models = ModelServiceServer::new(models::Models::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
-    let routes = Routes::new(service);
+    let conversations = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
+    let routes = Routes::new(conversations).add_service(models);
     if !options.reflection {
         return routes;
     }
     reflection::add_to(routes, &[proto::FILE_DESCRIPTOR_SET]).expect("the descriptor sets of this binary fit together")
 }
 
-/// Tells health whether turns are taken: the service's own name, and the empty name for the server as a whole.
+/// Tells health whether turns are taken: the services' own names, and the empty name for the server as a whole.
 pub fn announce(health: &Health, serving: bool) {
     let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-    health.set(SERVICE, status);
+    for service in SERVICES {
+        health.set(service, status);
+    }
     health.set("", status);
 }

@@ -47,15 +47,15 @@ impl Service {
 }
 
 /// What a call says of itself besides its message.
-struct Call {
+pub(super) struct Call {
     id: String,
-    deadline: Option<tokio::time::Instant>,
+    pub(super) deadline: Option<tokio::time::Instant>,
     /// The caller's own key for the provider.
     key: Option<Secret>,
 }
 
 impl Call {
-    fn of<T>(request: &Request<T>) -> Call {
+    pub(super) fn of<T>(request: &Request<T>) -> Call {
         let extensions = request.extensions();
         Call {
             id: extensions.get::<RequestId>().map(|id| id.as_str().to_owned()).unwrap_or_default(),
@@ -65,7 +65,7 @@ impl Call {
     }
 
     /// The status of a call that was refused before anything was spent.
-    fn refused(&self) -> impl Fn(Failure) -> Status + '_ {
+    pub(super) fn refused(&self) -> impl Fn(Failure) -> Status + '_ {
         |failure| status(&failure, &self.id, Spent::Nothing)
     }
 }

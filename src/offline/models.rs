@@ -13,7 +13,11 @@ const REASONING: &str = "offline-reasoning";
 /// When everything here was made, in Unix seconds (2026-01-01): a constant, so that the same request gets the same bytes.
 pub(super) const CREATED_S: u64 = 1_767_225_600;
 
-const CONTEXT_TOKENS: u64 = 262_144;
+/// How many tokens history and answer may have together.
+fn context_tokens(model: &str) -> u64 {
+    // A small window, so that a full one can be tried.
+    if model == SMALL { 32_768 } else { 262_144 }
+}
 
 /// Whether the model thinks before it answers.
 pub(super) fn reasons(model: &str) -> bool {
@@ -47,7 +51,7 @@ fn card(model: &str) -> Value {
         },
         "name": model,
         "description": "Offline stand-in: repeats what it is told. Not a real model.",
-        "max_context_length": CONTEXT_TOKENS,
+        "max_context_length": context_tokens(model),
         "aliases": [],
         "deprecation": null,
         "deprecation_replacement_model": null,

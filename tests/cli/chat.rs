@@ -72,13 +72,45 @@ offline-small (msg_ID)
 }
 
 #[test]
+fn models_costs_retries_and_switches_are_shown() {
+    let flags = ["--retry-max-attempts", "2", "--retry-base-delay", "1ms", "--fallback-models", "offline-large"];
+    let server = Causerie::serve(&[&["serve", "--offline"][..], &flags].concat(), &[]);
+    let (out, err, code) = told(&piped(&mut server.client(&CHAT), "/models\nHello\n/cost\n"));
+    assert_eq!(code, Some(0), "{err}");
+    let expected = "\
+offline-large      262144 tokens   $4.00 in, $12.00 out per million
+offline-reasoning  262144 tokens   $2.00 in, $6.00 out per million
+offline-small      32768 tokens    $1.00 in, $3.00 out per million
+[offline] You said: \"Hello\". (message 1 of this conversation)
+2 tokens read, 9 written, $0.000029
+";
+    assert_eq!(out, expected);
+
+    // In a pipe they go to stderr, one line each.
+    let (out, err, code) = told(&piped(&mut server.client(&CHAT), "//offline error 503\n"));
+    assert_eq!((out.as_str(), code), ("", Some(1)), "{err}");
+    for said in [
+        "attempt 1 at offline-small failed: ",
+        "; again in 0.0 s\n",
+        "offline-large is asked in place of offline-small: ",
+        "attempt 1 at offline-large failed: ",
+        "(after 4 attempts) (SERVICE_UNAVAILABLE)",
+    ] {
+        assert!(err.contains(said), "{said} is not in:\n{err}");
+    }
+    server.stop();
+}
+
+#[test]
 fn the_first_failure_ends_a_pipe() {
-    let server = Causerie::serve(&["serve", "--offline"], &[]);
+    // A retry would only take time.
+    let server = Causerie::serve(&["serve", "--offline", "--retry-max-attempts", "1"], &[]);
     for (line, said) in [
-        ("//offline error 429 7", &["RATE_LIMIT_EXCEEDED", "Try again in 7.0 s"][..]),
-        ("//offline cut 2", &["the answer was cut off", "causerie chat conv_"]),
+        ("//offline cut 2", &["the answer was cut off", "causerie chat conv_"][..]),
         ("/nonsense", &["there is no /nonsense"]),
         ("/branch 7", &["7"]),
+        // The last one: after it the model is left alone for so long.
+        ("//offline error 429 7", &["RATE_LIMIT_EXCEEDED", "Try again in 7.0 s"]),
     ] {
         let (out, err, code) = told(&piped(&mut server.client(&CHAT), &format!("{line}\nHello\n")));
         assert_eq!(code, Some(1), "{line}: {err}");

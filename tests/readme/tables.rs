@@ -62,7 +62,10 @@ fn meaning(reason: &str) -> String {
     let proto = include_str!("../../proto/causerie/v1/error.proto");
     let lines: Vec<&str> = proto.lines().map(str::trim).collect();
     let at = lines.iter().position(|line| line.starts_with(&format!("{reason} = "))).expect("the contract has it");
-    let comment = lines[at - 1].trim_start_matches("// ");
+    let above = lines[..at].iter().rev().map_while(|line| line.strip_prefix("// "));
+    let mut comment: Vec<&str> = above.collect();
+    comment.reverse();
+    let comment = comment.join(" ");
     let (_, said) = comment.split_once(": ").expect("the code comes first");
     let said = said.trim_end_matches('.');
     // Those are another column's.

@@ -13,13 +13,17 @@ pub(crate) fn assert_golden(name: &str, found: &str) {
     assert_eq!(found, expected, "{} differs; UPDATE_GOLDEN=1 writes it anew", path.display());
 }
 
-/// The text with what differs from run to run made the same: ids (runs of 32 hex digits), and times.
+/// The text with what differs from run to run made the same: ids (runs of 32 hex digits), times, and milliseconds.
 pub(crate) fn normalised(text: &str) -> String {
     let mut plain = String::new();
     for piece in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && !"-:.".contains(c)) {
         let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
         let is_id = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_time = word.len() >= 20 && word.as_bytes()[10] == b'T' && word.ends_with('Z') && word.contains(':');
+        if word == "ms" && plain.ends_with(' ') {
+            plain.truncate(plain.trim_end_matches(' ').trim_end_matches(|c: char| c.is_ascii_digit()).len());
+            plain.push_str("N ");
+        }
         plain.push_str(if is_id {
             "ID"
         } else if is_time {
@@ -34,6 +38,6 @@ pub(crate) fn normalised(text: &str) -> String {
 
 #[test]
 fn ids_and_times_are_all_that_is_made_the_same() {
-    let text = "\"id\": \"turn_01a1fd552db27715af93b3de3e97b1dd\", at 2026-11-21T08:59:40.338651Z: 18 a1";
-    assert_eq!(normalised(text), "\"id\": \"turn_ID\", at TIME: 18 a1");
+    let text = "\"id\": \"turn_01a1fd552db27715af93b3de3e97b1dd\", at 2026-11-21T08:59:40.338651Z: 18 a1, 120 ms";
+    assert_eq!(normalised(text), "\"id\": \"turn_ID\", at TIME: 18 a1, N ms");
 }

@@ -23,6 +23,10 @@ pub(super) enum Command {
     Save(PathBuf),
     /// Use another model from the next turn on; without one, say which.
     Model(Option<String>),
+    /// List the models that turns can name.
+    Models,
+    /// Show what this version's history has used and cost.
+    Cost,
     /// What the function returned that the model asked for.
     Result(String),
     /// Show the commands.
@@ -40,6 +44,8 @@ pub(super) const HELP: &str = "\
 /branch N           go to version N of /versions (or an id, or the end of one)
 /continue           go on with an answer that was cut off (so does an empty line)
 /model NAME         use another model from the next turn on
+/models             list the models that the service knows of, with their windows and prices
+/cost               show what this conversation has used and cost
 /result TEXT        answer the function call that the model waits for (so does plain text)
 /save FILE          write the conversation with all its versions to FILE, for `causerie import`
 /quit               leave (so does Ctrl-D)
@@ -73,6 +79,8 @@ fn without_argument(name: &str, rest: &str) -> Result<Command, String> {
         "continue" => Command::Continue,
         "history" => Command::History,
         "versions" => Command::Versions,
+        "models" => Command::Models,
+        "cost" => Command::Cost,
         "help" | "?" => Command::Help,
         "quit" | "exit" => Command::Quit,
         _ => return Err(format!("there is no /{name}; /help shows what there is, and // begins a line with a slash")),
@@ -96,6 +104,8 @@ mod tests {
             ("/branch conv_1", Command::Branch(Some("conv_1".into()))),
             ("/save a b.jsonl", Command::Save("a b.jsonl".into())),
             ("/model", Command::Model(None)),
+            ("/models", Command::Models),
+            ("/cost", Command::Cost),
             ("/result", Command::Result(String::new())),
             ("/result {\"a\": 1}", Command::Result("{\"a\": 1}".into())),
             ("/quit", Command::Quit),

@@ -6,6 +6,7 @@ mod read;
 mod requests;
 mod screen;
 mod session;
+mod spending;
 mod text;
 mod tree;
 mod turn;
@@ -42,10 +43,10 @@ pub struct ChatArgs {
 /// Chats until the user leaves or the pipe ends. In a pipe the first turn that fails or is cut off is the end, and a failure.
 pub async fn run(args: ChatArgs) -> Result<(), Failure> {
     let model = chosen_model(&args, env::var(MODEL_VARIABLE).ok())?;
-    let client = args.server.connect().await?;
+    let clients = args.server.connect_both().await?;
     let screen = Screen::of_process();
     let mut input = Input::open(screen.is_interactive())?;
-    let mut session = Session::open(client, screen, args.conversation_id, model, args.instructions).await?;
+    let mut session = Session::open(clients, screen, args.conversation_id, model, args.instructions).await?;
     let ended = converse(&mut session, &mut input).await;
     session.say_goodbye()?;
     ended

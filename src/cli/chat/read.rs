@@ -8,11 +8,11 @@ use super::{text, tree::Node};
 use crate::{
     cli::{
         Failure,
-        connect::{Client, quick},
+        connect::{Client, Models, quick},
     },
     proto::{
-        Conversation, Entry, EntryKind, FunctionCall, GetConversationRequest, ListEntriesRequest, ListVersionsRequest,
-        entry, list_entries_request::Order, turn,
+        Conversation, Entry, EntryKind, FunctionCall, GetConversationRequest, ListEntriesRequest, ListModelsRequest,
+        ListModelsResponse, ListVersionsRequest, entry, list_entries_request::Order, turn,
     },
 };
 
@@ -25,6 +25,11 @@ const MOST_QUESTIONS: usize = 500;
 pub(super) async fn conversation(client: &mut Client, id: &str) -> Result<Conversation, Failure> {
     let request = GetConversationRequest { conversation_id: id.to_owned() };
     Ok(client.get_conversation(quick(request)).await?.into_inner())
+}
+
+/// The models of all providers.
+pub(super) async fn models(models: &mut Models) -> Result<ListModelsResponse, Failure> {
+    Ok(models.list_models(quick(ListModelsRequest::default())).await?.into_inner())
 }
 
 /// The whole history, oldest first.

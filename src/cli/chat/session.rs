@@ -10,13 +10,17 @@ use super::{
     text,
 };
 use crate::{
-    cli::{Failure, connect::Client},
+    cli::{
+        Failure,
+        connect::{Client, Models},
+    },
     proto::{Entry, ErrorReason, FunctionCall, restart_request::Boundary},
 };
 
 /// A chat: a place in a tree, and what is pending there.
 pub(super) struct Session {
     client: Client,
+    models: Models,
     screen: Screen,
     /// The version that the next turn runs on; none before the first turn.
     version: Option<String>,
@@ -44,7 +48,7 @@ pub(super) enum Flow {
 impl Session {
     /// Goes to a version if one is named.
     pub(super) async fn open(
-        client: Client,
+        (client, models): (Client, Models),
         screen: Screen,
         version: Option<String>,
         model: Option<String>,
@@ -52,6 +56,7 @@ impl Session {
     ) -> Result<Session, Failure> {
         let mut session = Session {
             client,
+            models,
             screen,
             version: None,
             model: String::new(),
@@ -124,6 +129,8 @@ impl Session {
             Command::Branch(Some(what)) => self.branch(&what).await?,
             Command::Save(path) => self.save(&path).await?,
             Command::Model(name) => self.choose_model(name)?,
+            Command::Models => self.show_models().await?,
+            Command::Cost => self.show_cost().await?,
             Command::Help => self.screen.print(HELP)?,
             Command::Quit => {}
         }

@@ -172,10 +172,13 @@ impl Watch<'_> {
             }
             Kind::HumanHandoff(handoff) => self.screen.note(&format!("a person is asked: {}", handoff.message))?,
             Kind::UpstreamRetry(retry) => {
-                self.screen.note(&format!("attempt {} failed{}; trying again", retry.attempt, why(&retry.error)))?;
+                let delay_s = std::time::Duration::from_millis(retry.delay_ms.unsigned_abs()).as_secs_f64();
+                let failed = format!("attempt {} at {} failed{}", retry.attempt, retry.model, why(&retry.error));
+                self.screen.note(&format!("{failed}; again in {delay_s:.1} s"))?;
             }
             Kind::UpstreamSwitched(switch) => {
-                self.screen.note(&format!("{} answers instead{}", switch.to_model, why(&switch.error)))?;
+                let (from, to) = (&switch.from_model, &switch.to_model);
+                self.screen.note(&format!("{to} is asked in place of {from}{}", why(&switch.error)))?;
             }
             // What the others say is shown when the turn ends, or is of no use to a person.
             _ => {}

@@ -18,6 +18,7 @@ mod inputs;
 mod json;
 pub mod list;
 pub mod lookup;
+pub mod model;
 mod number;
 mod omission;
 pub mod path;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    super::{read, requests::Place, text, tree},
+    super::{read, requests::Place, spending, text, tree},
     Session,
 };
 use crate::{
@@ -89,6 +89,20 @@ impl Session {
         let versions = read::versions(&mut self.client, &id).await?;
         let nodes = read::tree(&self.client, &versions, &id).await?;
         Ok(self.screen.print(tree::draw(&nodes).trim_end())?)
+    }
+
+    pub(super) async fn show_models(&mut self) -> Result<(), Failure> {
+        let listed = read::models(&mut self.models).await?;
+        for provider in listed.providers.iter().filter(|provider| !provider.error.is_empty()) {
+            self.screen.note(&format!("{} did not list its models: {}", provider.name, provider.error))?;
+        }
+        Ok(self.screen.print(&spending::models(&listed.models))?)
+    }
+
+    pub(super) async fn show_cost(&mut self) -> Result<(), Failure> {
+        let id = self.existing()?.to_owned();
+        let version = read::conversation(&mut self.client, &id).await?;
+        Ok(self.screen.print(&spending::conversation(&version))?)
     }
 
     pub(super) async fn save(&mut self, path: &Path) -> Result<(), Failure> {

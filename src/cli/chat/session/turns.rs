@@ -6,7 +6,7 @@ use super::{
     super::{
         read,
         requests::{self, Said, Settings},
-        text, turn,
+        spending, text, turn,
     },
     Flow, Session, places,
 };
@@ -63,7 +63,25 @@ impl Session {
         self.place = None;
         self.unfinished = turn.state() == State::Incomplete;
         self.wait_for(asked(&turn));
+        self.say_what_it_took(&turn).await?;
         self.say_what_is_next(&turn)
+    }
+
+    async fn say_what_it_took(&mut self, turn: &Turn) -> Result<(), Failure> {
+        for omission in &turn.omissions {
+            self.screen.note(&spending::omission(omission))?;
+        }
+        if !self.is_interactive() {
+            return Ok(());
+        }
+        let mut line = spending::turn(turn);
+        // The answer is there; only its sum is missing if this fails.
+        if let Ok(version) = read::conversation(&mut self.client, &turn.conversation_id).await
+            && version.turn_count > 1
+        {
+            line.push_str(&format!(" · conversation: {}", spending::conversation(&version)));
+        }
+        self.hint(&line)
     }
 
     pub(super) fn wait_for(&mut self, calls: Vec<FunctionCall>) {
