@@ -97,7 +97,7 @@ impl<'a> Asking<'a> {
     pub(super) async fn ask(&mut self) -> Result<(), Failure> {
         let own = self.question.target.clone();
         let Err(mut first) = self.ask_model(&own).await else { return Ok(()) };
-        let mut asked = own;
+        let mut asked = own.clone();
         let mut tried: Vec<String> = Vec::new();
         let mut why = first.failure.clone();
         let mut next = first.next;
@@ -106,7 +106,7 @@ impl<'a> Asking<'a> {
                 break;
             }
             let other = self.shared.models.target(&name);
-            if other.name == asked.name || tried.contains(&other.name) {
+            if other.name == own.name || tried.contains(&other.name) {
                 continue;
             }
             self.switch(&asked, &other, why);
