@@ -90,7 +90,7 @@ impl Run {
         };
         progress.stop();
         let Progress { outputs, assembler, tally, purse, omissions, pieces: _ } = progress;
-        let (finish, total) = (assembler.finish, tally.total());
+        let (finish, total) = (assembler.finish, tally.total(&question.target.name));
         Outcome { outputs, finish, total, omissions, purse: Some(purse), cut }
     }
 
@@ -290,7 +290,7 @@ impl Outcome {
         Outcome {
             outputs: Outputs::default(),
             finish: None,
-            total: Tally::default().total(),
+            total: Tally::default().total(""),
             omissions: Vec::new(),
             purse: None,
             cut: None,

@@ -100,8 +100,8 @@ impl Tally {
         self.models.iter().find(|model| model.model == name).map_or(0, |model| model.attempts)
     }
 
-    /// All of it. A cost is known only if that of every model is.
-    pub(in crate::engine) fn total(self) -> Total {
+    /// All of it, of a turn whose own model is `own`. A cost is known only if that of every model is.
+    pub(in crate::engine) fn total(self, own: &str) -> Total {
         let mut usage = Usage::default();
         for model in &self.models {
             usage.add(&model.usage);
@@ -109,7 +109,8 @@ impl Tally {
         let used = self.models.iter().filter(|model| model.usage != Usage::default());
         let costs: Option<Vec<Money>> = used.map(|model| model.cost).collect();
         let cost = costs.filter(|costs| !costs.is_empty()).map(|costs| costs.into_iter().sum());
-        let models = if self.attempts() > 1 { self.models } else { Vec::new() };
+        let only_own = self.attempts() <= 1 && self.models.iter().all(|model| model.model == own);
+        let models = if only_own { Vec::new() } else { self.models };
         Total { usage, cost, models }
     }
 }
