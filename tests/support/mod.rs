@@ -3,6 +3,7 @@
 pub(crate) mod calls;
 pub(crate) mod completion;
 pub(crate) mod events;
+pub(crate) mod forwarding;
 pub(crate) mod golden;
 pub(crate) mod history;
 pub(crate) mod http;

@@ -4,7 +4,7 @@
 //! bytes, a connection dropped between two chunks, headers that wait for the test. Replies are used in the order in which
 //! they were queued. Nothing here sleeps.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,6 +66,8 @@ struct Stage {
 struct Script {
     queue: VecDeque<Reply>,
     otherwise: Option<Reply>,
+    /// What requests for one model get, before all others. The last reply stays.
+    models: HashMap<String, VecDeque<Reply>>,
 }
 
 impl ScriptedProvider {
@@ -98,6 +100,19 @@ impl ScriptedProvider {
     /// The reply to every request for which none is queued. Without it such a request gets a 500 that says so.
     pub(crate) fn on_every(&self, reply: Reply) {
         lock(&self.stage.script).otherwise = Some(reply);
+    }
+
+    /// The replies to the requests for this model, in this order; the last one to all further requests too. So turns of
+    /// different models can run at once.
+    pub(crate) fn on_model(&self, model: &str, replies: impl IntoIterator<Item = Reply>) {
+        lock(&self.stage.script).models.insert(model.to_owned(), replies.into_iter().collect());
+    }
+
+    /// The requests for this model so far.
+    pub(crate) fn requests_for(&self, model: &str) -> Vec<Captured> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.json["model"] == model);
+        requests
     }
 
     /// All requests so far.
@@ -164,7 +179,12 @@ impl Stage {
         lock(&self.requests).push(request.clone());
         self.arrived.add_permits(1);
         let mut script = lock(&self.script);
-        let queued = script.queue.pop_front().or_else(|| script.otherwise.clone());
+        let model = request.json["model"].as_str().unwrap_or_default();
+        let queued = match script.models.get_mut(model) {
+            Some(replies) if replies.len() > 1 => replies.pop_front(),
+            Some(replies) => replies.front().cloned(),
+            None => script.queue.pop_front().or_else(|| script.otherwise.clone()),
+        };
         queued.unwrap_or_else(|| Reply::json(500, &serde_json::json!({"message": "the test scripted no reply"})))
     }
 }

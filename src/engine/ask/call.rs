@@ -107,10 +107,11 @@ impl Asking<'_> {
         result: Result<(), Fault>,
     ) -> Result<(), Miss> {
         let progress = &mut *self.progress;
-        if let Err(fault) = &result
-            && is_free(fault, self.question.stream)
-        {
-            progress.tally.refused();
+        match &result {
+            // Also where the head said success and no answer followed.
+            Err(fault) if fault.answered => progress.tally.answered(),
+            Err(fault) if is_free(fault, self.question.stream) => progress.tally.refused(),
+            Err(_) | Ok(()) => {}
         }
         match progress.tally.end() {
             Some((usage, cost)) => {
