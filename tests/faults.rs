@@ -314,7 +314,9 @@ async fn check_told(client: &mut Client, row: &Row, status: &Status) {
     let said = carried(turn.error.as_ref().expect("an error"));
     assert_eq!((said.message(), reason_of(&said).as_str()), (status.message(), reason.as_str_name()), "{name}");
     let usage = turn.usage.clone().unwrap_or_default();
-    assert_eq!((usage.total_tokens > 0, usage.estimated), (*billed, *billed), "{name}: {usage:?}");
+    // An answer that is not streamed is written before its head comes, which may have been under way.
+    let billed = *billed || (*name == "slow-headers" && turn.model.ends_with("-unary"));
+    assert_eq!((usage.total_tokens > 0, usage.estimated), (billed, billed), "{name}: {usage:?}");
     let counted: Vec<i32> = asked(&turn).into_iter().map(|(_, attempts)| attempts).collect();
     let several = if *calls > 1 { vec![i32::try_from(*calls).expect("few")] } else { Vec::new() };
     assert_eq!(counted, several, "{name}: Turn.models");

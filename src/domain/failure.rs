@@ -109,6 +109,9 @@ pub struct Violation {
 }
 
 impl Failure {
+    /// The metadata that says how many tokens a turn used, or may have used, that failed all the same.
+    pub const SPENT_TOKENS: &str = "spent_tokens";
+
     /// A failure with a reason and a text.
     pub fn new(reason: Reason, message: impl Into<String>) -> Failure {
         Failure {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{ConversationId, EntryId, Failure, Reason, TurnId, Violation},
+    domain::{ConversationId, EntryId, Failure, Reason, TurnId},
     store,
     upstream::guard::{Limit, Refused},
 };

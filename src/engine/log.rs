@@ -12,9 +12,6 @@ use tokio::sync::watch;
 
 use crate::domain::{Event, EventKind, Failure, Time, Turn, TurnId};
 
-/// In the metadata of a failed turn's failure: the tokens that it used all the same.
-pub(super) const SPENT: &str = "spent_tokens";
-
 /// The events of one turn, so far.
 #[derive(Debug)]
 pub struct Log {
@@ -80,13 +77,9 @@ impl Log {
         self.progress.borrow().ended
     }
 
-    /// Whether the turn has cost something: output came, or a model was paid for an attempt that brought none.
-    pub fn has_spent(&self) -> bool {
-        let paid = |failure: &Failure| failure.metadata.iter().any(|(key, _)| key == SPENT);
-        self.lock().iter().any(|event| match &event.kind {
-            EventKind::ResponseError { failure } => paid(failure),
-            kind => kind.is_delta(),
-        })
+    /// Whether the provider had begun to answer.
+    pub fn has_output(&self) -> bool {
+        self.lock().iter().any(|event| event.kind.is_delta())
     }
 
     /// Why the turn made no version; `None` if it did, or has not ended.
@@ -153,8 +146,8 @@ impl Reader {
     }
 
     /// Whether the provider had begun to answer.
-    pub fn has_spent(&self) -> bool {
-        self.log.has_spent()
+    pub fn has_output(&self) -> bool {
+        self.log.has_output()
     }
 
     /// Why the turn made no version; `None` if it did, or has not ended.

@@ -129,7 +129,7 @@ impl Handle {
     /// Waits for the end of the turn. Dropping the future tells the turn that its caller left.
     pub async fn finished(self) -> Result<Arc<Turn>, NoVersion> {
         let ended = self.log.finished().await;
-        ended.map_err(|failure| NoVersion { failure, spent: self.log.has_spent() })
+        ended.map_err(|failure| NoVersion { failure, spent: self.log.has_output() })
     }
 
     /// Reads the events after a sequence.

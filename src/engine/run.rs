@@ -12,7 +12,6 @@ use super::{
     history::History,
     ids,
     live::Stop,
-    log::SPENT,
     plan::{Plan, Question},
     registry::Place,
 };
@@ -270,7 +269,7 @@ fn terminal(turn: &Turn) -> EventKind {
             let failure = failure.clone().with("turn_id", turn.id.to_string());
             let failure = match turn.usage.total_tokens {
                 0 => failure,
-                spent => failure.with(SPENT, spent.to_string()),
+                spent => failure.with(Failure::SPENT_TOKENS, spent.to_string()),
             };
             EventKind::ResponseError { failure: Arc::new(failure) }
         }

@@ -136,7 +136,9 @@ pub fn status(failure: &Failure, request_id: &str, spent: Spent) -> Status {
 pub(super) fn pushback(failure: &Failure, code: Code, spent: Spent) -> Option<i64> {
     let later = matches!(retry(failure.reason), Retry::Later { .. });
     // A provider whose answer was no good has answered all the same, and may bill it.
-    let answered = failure.reason == Reason::UpstreamProtocolError;
+    // So may one whose answer was waited for, unless it is our own end that makes the next server worth asking.
+    let paid = failure.metadata.iter().any(|(key, _)| key == Failure::SPENT_TOKENS);
+    let answered = failure.reason == Reason::UpstreamProtocolError || (paid && failure.reason != Reason::ShuttingDown);
     let costs_nothing =
         matches!(code, Code::Unavailable | Code::ResourceExhausted) && spent == Spent::Nothing && !answered;
     match (later && costs_nothing, failure.retry_after_ms) {

@@ -107,7 +107,7 @@ impl Feed {
             None if late() => Arc::new(Failure::new(Reason::Timeout, "the call's deadline has passed")),
             None => return End::Done,
         };
-        End::Failed(Box::new(status(&failure, &self.terms.request_id, spent(self.reader.has_spent()))))
+        End::Failed(Box::new(status(&failure, &self.terms.request_id, spent(self.reader.has_output()))))
     }
 
     fn heartbeat(&mut self) -> proto::Event {

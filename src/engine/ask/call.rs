@@ -156,12 +156,11 @@ impl Asking<'_> {
     }
 }
 
-/// Whether a call that failed is sure to cost nothing. An answer that is not streamed is written before its head comes: where
-/// none came, it may have been written all the same.
+/// Whether a call that failed costs nothing, as far as can be told. An answer that is not streamed is written before its head
+/// comes: a provider that took too long has been at work all the same.
 fn is_free(fault: &Fault, streamed: bool) -> bool {
     let refused = fault.failure.metadata.iter().any(|(key, _)| key == "http_status");
-    let reached = matches!(fault.failure.reason, Reason::Timeout | Reason::UpstreamProtocolError);
-    !fault.answered && (streamed || refused || !reached || fault.class == FaultClass::Permanent)
+    !fault.answered && (streamed || refused || fault.failure.reason != Reason::Timeout)
 }
 
 /// The estimate is checked against what came back.
