@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_input;
+mod breaker;
 mod cancel;
 mod cli;
 mod conversations;
@@ -18,6 +19,7 @@ mod foreign_clients;
 mod functions;
 mod fuzz_edge;
 mod interrupted;
+mod limits;
 mod listing;
 mod models;
 mod offline_sdk;
@@ -43,3 +45,4 @@ mod upstream_openai;
 mod upstream_order;
 mod upstream_requests;
 mod upstream_transport;
+mod window;
