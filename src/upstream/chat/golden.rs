@@ -171,3 +171,19 @@ fn an_answer_has_a_limit() {
     let failure = answer.take_event(event).expect_err("twelve bytes are too many");
     assert_eq!(failure.message, "mistral's answer is not usable: it is longer than 10 bytes");
 }
+
+#[test]
+fn calls_count_before_they_have_a_name() {
+    let events: [&[u8]; 3] = [
+        br#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"123"}}]}}]}"#,
+        br#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":{"a":1}}}]}}]}"#,
+        br#"{"choices":[{"delta":{"tool_calls":[{"id":"call_1"}]}}]}"#,
+    ];
+    for event in events {
+        let mut answer = answer("mistral", None, 12);
+        assert_eq!(answer.take_event(event), Ok(()));
+        let events = [event; 3].into_iter();
+        assert!(events.map(|event| answer.take_event(event)).any(|taken| taken.is_err()), "{}", event.escape_ascii());
+        assert_eq!(answer.pop(), None);
+    }
+}
