@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{Failure, Reason},
-    upstream::{fault::FaultClass, origin::Origin, retry_after::retry_after_ms},
+    upstream::{fault::FaultClass, origin::Origin, retry_after::retry_after_ms, secrets::Secrets},
 };
 
 /// A refusal as it came.
@@ -27,12 +27,14 @@ pub(in crate::upstream) struct Refusal<'a> {
     pub(in crate::upstream) model: &'a str,
     /// The time, for dates in the headers.
     pub(in crate::upstream) now: Timestamp,
+    /// What it may quote and nobody is told.
+    pub(in crate::upstream) secrets: &'a Secrets<'a>,
 }
 
 /// The failure that a refusal is, and what may be done about it.
 pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (Failure, FaultClass) {
     use FaultClass::{Permanent, RateLimited, TooLong, Transient};
-    let said = Said::read(refusal.body);
+    let said = Said::read(refusal.body, refusal.secrets);
     let (mut failure, class) = match refusal.status {
         400 | 404 | 422 if said.names_unknown_model() => (model_not_found(&said, refusal.model, origin), Permanent),
         400 | 413 | 422 | 500 if said.has_too_long_code() => (too_long(&said, origin), TooLong),

@@ -17,6 +17,7 @@ use crate::{
     domain::Failure,
     upstream::{
         origin::Origin,
+        secrets::Secrets,
         sse::{Decoder, TooLong},
     },
 };
@@ -140,12 +141,19 @@ fn streams_at_every_split() {
 
 #[test]
 fn refusals_of_every_shape() {
-    let headers = HeaderMap::new();
+    let (headers, secrets) = (HeaderMap::new(), Secrets::default());
     for path in files("openai", "refusals") {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let status = name.split('_').next().and_then(|status| status.parse().ok()).expect("a status");
         let body = fs::read(&path).expect("a golden file");
-        let refusal = Refusal { status, headers: &headers, body: &body, model: "gpt-0", now: Timestamp::UNIX_EPOCH };
+        let refusal = Refusal {
+            status,
+            headers: &headers,
+            body: &body,
+            model: "gpt-0",
+            now: Timestamp::UNIX_EPOCH,
+            secrets: &secrets,
+        };
         let (failure, class) = refused(&refusal, &origin("openai", status));
         let Failure { reason, message, metadata, violations, retry_after_ms, resource } = failure;
         assert_eq!(violations, [], "{name}");
