@@ -9,11 +9,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Fault, FaultClass, Quota, chat,
-    origin::{DEFAULT_RETRY_MS, Origin},
+    origin::Origin,
     retry_after::{retry_after_ms, told_ms},
     secrets::Secrets,
 };
-use crate::domain::Reason;
 
 /// Of its body; the explanation is short.
 const BODY_BYTES: usize = 64 * 1024;
@@ -48,7 +47,7 @@ impl Refused<'_> {
         let body = read_body(&mut response, deadline).await;
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
         let secrets = Secrets::of(sent.key.as_ref(), headers_sent);
-        let refusal = chat::Refusal { status, headers, body: &body, model, now, secrets: &secrets };
+        let refusal = chat::Refusal { status, body: &body, model, sent, key_place, secrets: &secrets };
         let (mut failure, class) = chat::refused(&refusal, origin);
         let retry_after_ms = match class {
             FaultClass::RateLimited => retry_after_ms(headers, now),
@@ -56,25 +55,15 @@ impl Refused<'_> {
             FaultClass::Transient => told_ms(headers, now),
             FaultClass::Permanent | FaultClass::TooLong => None,
         };
-        if failure.retry_after_ms.is_some() {
-            failure = failure.retry_after_ms(retry_after_ms.unwrap_or(DEFAULT_RETRY_MS));
-        }
-        if failure.reason == Reason::InvalidApiKey {
-            failure.message = key_refused(sent, key_place, origin);
+        if let Some(ms) = retry_after_ms
+            && failure.retry_after_ms.is_some()
+        {
+            failure = failure.retry_after_ms(ms);
         }
         // Not only the body may quote: ids and names come from elsewhere too.
         let texts = failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut failure.message]);
         texts.for_each(|text| secrets.hide(text));
         Fault { retry_after_ms, quota: Quota::read(headers), ..Fault::new(class, failure) }
-    }
-}
-
-fn key_refused(sent: &Sent, place: &str, origin: &Origin) -> String {
-    let provider = &origin.provider;
-    match &sent.key {
-        Some(_) if sent.is_own => format!("{provider} refused the API key in x-provider-api-key"),
-        Some(_) => format!("{provider} refused the API key; put a valid one into {place}"),
-        None => format!("{provider} wants an API key, and none is sent to it; put one into {place}"),
     }
 }
 

@@ -9,14 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http::HeaderMap;
-use jiff::Timestamp;
+use http::HeaderValue;
 
 use super::{Answer, Refusal, refused};
 use crate::{
     domain::Failure,
     upstream::{
         origin::Origin,
+        refusal::Sent,
         secrets::Secrets,
         sse::{Decoder, TooLong},
     },
@@ -141,19 +141,14 @@ fn streams_at_every_split() {
 
 #[test]
 fn refusals_of_every_shape() {
-    let (headers, secrets) = (HeaderMap::new(), Secrets::default());
+    let key = Some(HeaderValue::from_static("Bearer sk-of-the-operator"));
+    let (sent, secrets) = (Sent { key, is_own: false }, Secrets::default());
     for path in files("openai", "refusals") {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let status = name.split('_').next().and_then(|status| status.parse().ok()).expect("a status");
         let body = fs::read(&path).expect("a golden file");
-        let refusal = Refusal {
-            status,
-            headers: &headers,
-            body: &body,
-            model: "gpt-0",
-            now: Timestamp::UNIX_EPOCH,
-            secrets: &secrets,
-        };
+        let key_place = "OPENAI_API_KEY";
+        let refusal = Refusal { status, body: &body, model: "gpt-0", sent: &sent, key_place, secrets: &secrets };
         let (failure, class) = refused(&refusal, &origin("openai", status));
         let Failure { reason, message, metadata, violations, retry_after_ms, resource } = failure;
         assert_eq!(violations, [], "{name}");
