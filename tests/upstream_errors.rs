@@ -254,6 +254,20 @@ async fn long_explanations_are_cut_and_odd_codes_dropped() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_quoted_where_a_text_is_cut_is_hidden() {
+    for before in 485..=500 {
+        let message = format!("{}sk-of-the-test is refused", "x".repeat(before));
+        let escaped = message.replace('-', "\\u002d");
+        for body in
+            [format!(r#"{{"message":"{escaped}"}}"#), format!(r#"{{"detail":[{{"loc":["body"],"msg":"{message}"}}]}}"#)]
+        {
+            let failure = refusal(json(400, &body)).await;
+            assert!(!format!("{failure:?}").contains("sk-"), "{before}: {failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_id_for_the_provider_s_support_is_kept() {
     let failure = refusal(json(500, "{}").header("mistral-correlation-id", "0190c9d2")).await;
     assert!(failure.metadata.contains(&("correlation_id".into(), "0190c9d2".to_owned())), "{failure:?}");

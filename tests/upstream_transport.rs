@@ -317,7 +317,10 @@ fn options_that_can_t_work_are_refused() {
     let key = KeySource::Value(Secret::new("sk\nhidden"));
     let error =
         Provider::new(Options { key, ..options("http://127.0.0.1") }).expect_err("no header holds it").to_string();
-    assert!(error.contains("no HTTP header") && !error.contains("hidden"), "{error}");
+    assert!(error.contains("visible ASCII") && !error.contains("hidden"), "{error}");
+    let headers = vec![("x-tenant".to_owned(), Secret::new("hidden-\u{e9}"))];
+    let error = Provider::new(Options { headers, ..options("http://127.0.0.1") }).expect_err("no ASCII").to_string();
+    assert!(error.contains("x-tenant") && error.contains("visible ASCII") && !error.contains("hidden"), "{error}");
     let key = KeySource::File("/nonexistent/key".into());
     let error = Provider::new(Options { key, ..options("http://127.0.0.1") }).expect_err("not there").to_string();
     assert!(error.contains("/nonexistent/key"), "{error}");

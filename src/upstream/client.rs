@@ -249,8 +249,8 @@ fn extra_headers(headers: &[(String, Secret)], key_header: KeyHeader) -> Result<
         if reserved.contains(&name) {
             return Err(wrong("is set by the service"));
         }
-        let mut value =
-            HeaderValue::try_from(value.expose()).map_err(|_| wrong("has a value that no header carries"))?;
+        let value = HeaderValue::try_from(value.expose()).ok().filter(|value| value.to_str().is_ok());
+        let mut value = value.ok_or_else(|| wrong("has a value that is no visible ASCII"))?;
         value.set_sensitive(true);
         map.append(name, value);
     }
@@ -310,7 +310,7 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
 }
 
 fn malformed_own_key() -> Failure {
-    Failure::invalid_field("x-provider-api-key", "must hold an API key: visible characters that an HTTP header carries")
+    Failure::invalid_field("x-provider-api-key", "must hold an API key: one line of visible ASCII characters")
 }
 
 fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
@@ -321,7 +321,7 @@ fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
             format!("the API key file {} of {provider} can't be read: {kind}", path.display())
         }
         KeyError::Malformed => {
-            format!("the API key of {provider} ({place}) holds characters that no HTTP header carries")
+            format!("the API key of {provider} ({place}) holds other characters than visible ASCII")
         }
         KeyError::Command { program, error } => format!("the key command of {provider} ({program:?}) {error}"),
     }

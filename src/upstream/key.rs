@@ -68,7 +68,8 @@ impl KeyHeader {
         }
     }
 
-    /// The header, marked sensitive: HTTP libraries neither log nor index it.
+    /// The header, marked sensitive: HTTP libraries neither log nor index it. A header may carry other bytes than visible ASCII,
+    /// but no key has them, and what is no text could not be hidden where a provider quotes it.
     pub(super) fn value(self, key: &str) -> Result<HeaderValue, KeyError> {
         let key = key.trim();
         if key.is_empty() {
@@ -78,7 +79,7 @@ impl KeyHeader {
             KeyHeader::Bearer => HeaderValue::try_from(format!("Bearer {key}")),
             KeyHeader::ApiKey => HeaderValue::from_str(key),
         };
-        let mut value = value.map_err(|_| KeyError::Malformed)?;
+        let mut value = value.ok().filter(|value| value.to_str().is_ok()).ok_or(KeyError::Malformed)?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -91,7 +92,7 @@ pub(super) enum KeyError {
     Missing,
     /// The file can't be read.
     Unreadable(PathBuf, io::ErrorKind),
-    /// It holds characters that no HTTP header carries.
+    /// It holds other characters than visible ASCII.
     Malformed,
     /// The command gave none.
     Command {
@@ -264,8 +265,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_no_header_carries_is_refused() {
-        let error = Keys::new(KeySource::Value(Secret::new("a\nb")), KeyHeader::Bearer).expect_err("two lines");
-        assert_eq!(error, KeyError::Malformed);
+    fn a_key_that_is_no_visible_text_is_refused() {
+        for key in ["a\nb", "sk-k\u{e9}y", "sk-\u{1f511}"] {
+            for header in [KeyHeader::Bearer, KeyHeader::ApiKey] {
+                let error = Keys::new(KeySource::Value(Secret::new(key)), header).expect_err(key);
+                assert_eq!(error, KeyError::Malformed, "{key}");
+            }
+        }
     }
 }

@@ -40,7 +40,7 @@ pub(super) enum CommandError {
     TimedOut,
     /// It ended with this status, told as the system does.
     Failed(String),
-    /// Its first line is empty, not UTF-8, or holds what no header carries.
+    /// Its first line is empty, or no visible ASCII.
     NoKey,
 }
 

@@ -24,6 +24,7 @@ mod quota;
 mod refusal;
 mod registry;
 mod retry_after;
+mod secrets;
 mod sse;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -47,11 +47,6 @@ impl Origin {
         if worth_a_retry { failure.retry_after_ms(DEFAULT_RETRY_MS) } else { failure }
     }
 
-    /// The environment variable that the provider's key is read from.
-    pub(super) fn key_variable(&self) -> String {
-        format!("{}_API_KEY", self.provider.to_uppercase())
-    }
-
     /// The name of one of the provider's settings, such as `providers.mistral.base_url`.
     pub(super) fn setting(&self, field: &str) -> String {
         format!("providers.{}.{field}", self.provider)

@@ -8,18 +8,16 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Quota, chat,
-    origin::{DEFAULT_RETRY_MS, Origin},
+    Fault, FaultClass, Quota, chat,
+    origin::Origin,
     retry_after::{retry_after_ms, told_ms},
+    secrets::Secrets,
 };
-use crate::domain::Reason;
 
 /// Of its body; the explanation is short.
 const BODY_BYTES: usize = 64 * 1024;
 /// For its body: the status says the most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
-/// A stand-in's or a local server's key may be a short word, which says nothing and may stand in any text.
-const SHORTEST_SECRET: usize = 8;
 
 /// The key that a request was sent with.
 #[derive(Debug)]
@@ -48,30 +46,24 @@ impl Refused<'_> {
         let Refused { mut response, model, deadline, sent } = self;
         let body = read_body(&mut response, deadline).await;
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
-        let (mut failure, class) = chat::refused(&chat::Refusal { status, headers, body: &body, model, now }, origin);
+        let secrets = Secrets::of(sent.key.as_ref(), headers_sent);
+        let refusal = chat::Refusal { status, body: &body, model, sent, key_place, secrets: &secrets };
+        let (mut failure, class) = chat::refused(&refusal, origin);
         let retry_after_ms = match class {
             FaultClass::RateLimited => retry_after_ms(headers, now),
             // The reset times of limits that were not reached say nothing of when the provider is well again.
             FaultClass::Transient => told_ms(headers, now),
             FaultClass::Permanent | FaultClass::TooLong => None,
         };
-        if failure.retry_after_ms.is_some() {
-            failure = failure.retry_after_ms(retry_after_ms.unwrap_or(DEFAULT_RETRY_MS));
+        if let Some(ms) = retry_after_ms
+            && failure.retry_after_ms.is_some()
+        {
+            failure = failure.retry_after_ms(ms);
         }
-        if failure.reason == Reason::InvalidApiKey {
-            failure.message = key_refused(sent, key_place, origin);
-        }
-        let failure = without_secrets(failure, sent, headers_sent);
+        // Not only the body may quote: ids and names come from elsewhere too.
+        let texts = failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut failure.message]);
+        texts.for_each(|text| secrets.hide(text));
         Fault { retry_after_ms, quota: Quota::read(headers), ..Fault::new(class, failure) }
-    }
-}
-
-fn key_refused(sent: &Sent, place: &str, origin: &Origin) -> String {
-    let provider = &origin.provider;
-    match &sent.key {
-        Some(_) if sent.is_own => format!("{provider} refused the API key in x-provider-api-key"),
-        Some(_) => format!("{provider} refused the API key; put a valid one into {place}"),
-        None => format!("{provider} wants an API key, and none is sent to it; put one into {place}"),
     }
 }
 
@@ -88,19 +80,4 @@ async fn read_body(response: &mut Response, deadline: Option<Instant>) -> Vec<u8
     let end = Instant::now() + BODY_TIMEOUT;
     let _ = timeout_at(deadline.map_or(end, |deadline| deadline.min(end)), reading).await;
     body
-}
-
-/// A provider may quote the request in its explanation, and the key with it. What explains the caller's mistake is passed on;
-/// the key never, nor the operator's own headers.
-fn without_secrets(mut failure: Failure, sent: &Sent, headers_sent: &HeaderMap) -> Failure {
-    let key = sent.key.as_ref().and_then(|header| header.to_str().ok());
-    let key = key.map(|header| (header.strip_prefix("Bearer ").unwrap_or(header), "[key]"));
-    let headers = headers_sent.values().filter_map(|value| Some((value.to_str().ok()?, "[hidden]")));
-    for (secret, shown) in key.into_iter().chain(headers).filter(|(secret, _)| secret.len() >= SHORTEST_SECRET) {
-        let texts = failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut failure.message]);
-        for text in texts.filter(|text| text.contains(secret)) {
-            *text = text.replace(secret, shown);
-        }
-    }
-    failure
 }

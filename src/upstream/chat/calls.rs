@@ -72,12 +72,20 @@ impl Call {
     }
 }
 
-/// What a piece counts towards the output limit. Never nothing: empty pieces take room too.
-pub(super) fn size_bytes(piece: &Option<Piece>) -> usize {
-    match piece {
-        Some(Piece::Call { index: _, name, arguments }) => 1 + arguments.len() + name.as_ref().map_or(0, String::len),
-        Some(Piece::Text(_) | Piece::Thinking(_) | Piece::Chunk(_) | Piece::Finish(_) | Piece::Usage(_)) | None => 1,
-    }
+/// What a piece of a call counts towards the output limit, whatever becomes of it: arguments may be held for long, and an
+/// empty piece takes room too.
+pub(super) fn size_bytes(part: &wire::ToolCallPart) -> usize {
+    let wire::ToolCallPart { index: _, id, function } = part;
+    let (name, arguments) = match function {
+        Some(wire::FunctionPart { name, arguments }) => (name.as_ref(), arguments.as_ref()),
+        None => (None, None),
+    };
+    let arguments = match arguments {
+        Some(Value::String(text)) => text.len(),
+        Some(Value::Null) | None => 0,
+        Some(other) => other.to_string().len(),
+    };
+    1 + id.as_ref().map_or(0, String::len) + name.map_or(0, String::len) + arguments
 }
 
 /// Arguments as JSON text, whichever way they come.

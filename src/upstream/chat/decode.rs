@@ -169,9 +169,8 @@ impl Answer {
         let of = calls.len();
         for (position, call) in calls.into_iter().enumerate() {
             self.interrupt_echo();
-            let piece = self.calls.take(call, position, of);
-            self.count(calls::size_bytes(&piece))?;
-            self.pieces.extend(piece);
+            self.count(calls::size_bytes(&call))?;
+            self.pieces.extend(self.calls.take(call, position, of));
         }
         Ok(())
     }

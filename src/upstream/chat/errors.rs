@@ -4,35 +4,35 @@
 //! and without the rejected input that validation errors echo. What a 500 means is told by its status; only llama.cpp writes one
 //! for a history that is too long.
 
-use jiff::Timestamp;
-
 use super::{
     said::{Said, identifier},
     wire,
 };
 use crate::{
     domain::{Failure, Reason},
-    upstream::{fault::FaultClass, origin::Origin, retry_after::retry_after_ms},
+    upstream::{fault::FaultClass, origin::Origin, refusal::Sent, secrets::Secrets},
 };
 
 /// A refusal as it came.
 pub(in crate::upstream) struct Refusal<'a> {
     /// Its status, not 200.
     pub(in crate::upstream) status: u16,
-    /// Its headers.
-    pub(in crate::upstream) headers: &'a http::HeaderMap,
     /// Its body, perhaps cut.
     pub(in crate::upstream) body: &'a [u8],
     /// The model that was asked for.
     pub(in crate::upstream) model: &'a str,
-    /// The time, for dates in the headers.
-    pub(in crate::upstream) now: Timestamp,
+    /// The key that was sent.
+    pub(in crate::upstream) sent: &'a Sent,
+    /// Where the operator puts the key.
+    pub(in crate::upstream) key_place: &'a str,
+    /// What it may quote and nobody is told.
+    pub(in crate::upstream) secrets: &'a Secrets<'a>,
 }
 
-/// The failure that a refusal is, and what may be done about it.
+/// The failure that a refusal is, and what may be done about it. When to try again stands in its head, which is not read here.
 pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (Failure, FaultClass) {
     use FaultClass::{Permanent, RateLimited, TooLong, Transient};
-    let said = Said::read(refusal.body);
+    let said = Said::read(refusal.body, refusal.secrets);
     let (mut failure, class) = match refusal.status {
         400 | 404 | 422 if said.names_unknown_model() => (model_not_found(&said, refusal.model, origin), Permanent),
         400 | 413 | 422 | 500 if said.has_too_long_code() => (too_long(&said, origin), TooLong),
@@ -44,7 +44,7 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (F
         404 | 405 if said.is_no_route() => (no_route(refusal.status, origin), Permanent),
         404 => (model_not_found(&said, refusal.model, origin), Permanent),
         413 => (too_long(&said, origin), TooLong),
-        401 => (key_refused(origin), Permanent),
+        401 => (key_refused(refusal.sent, refusal.key_place, origin), Permanent),
         402 => (no_credit(origin), Permanent),
         403 => (not_allowed(origin), Permanent),
         408 => (slow(origin), Transient),
@@ -57,11 +57,6 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (F
     };
     if let Some(code) = said.code.as_deref().or(said.kind.as_deref()) {
         failure = failure.with("provider_code", code);
-    }
-    if failure.retry_after_ms.is_some()
-        && let Some(ms) = retry_after_ms(refusal.headers, refusal.now)
-    {
-        failure = failure.retry_after_ms(ms);
     }
     (failure, class)
 }
@@ -126,13 +121,13 @@ fn invalid(said: &Said, origin: &Origin) -> Failure {
     origin.failure(Reason::InvalidRequest, format!("{} refused the request: {}", origin.provider, said.text()))
 }
 
-fn key_refused(origin: &Origin) -> Failure {
-    let text = format!(
-        "{} refused the API key; put a valid one into {} or {}",
-        origin.provider,
-        origin.key_variable(),
-        origin.setting("key_file")
-    );
+fn key_refused(sent: &Sent, place: &str, origin: &Origin) -> Failure {
+    let provider = &origin.provider;
+    let text = match &sent.key {
+        Some(_) if sent.is_own => format!("{provider} refused the API key in x-provider-api-key"),
+        Some(_) => format!("{provider} refused the API key; put a valid one into {place}"),
+        None => format!("{provider} wants an API key, and none is sent to it; put one into {place}"),
+    };
     origin.failure(Reason::InvalidApiKey, text)
 }
 
@@ -142,7 +137,7 @@ fn no_credit(origin: &Origin) -> Failure {
 }
 
 fn not_allowed(origin: &Origin) -> Failure {
-    let text = format!("{} does not allow this with the configured API key or its plan", origin.provider);
+    let text = format!("{} does not allow this with this API key or its plan", origin.provider);
     origin.failure(Reason::PermissionDenied, text)
 }
 

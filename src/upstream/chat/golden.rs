@@ -9,14 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http::HeaderMap;
-use jiff::Timestamp;
+use http::HeaderValue;
 
 use super::{Answer, Refusal, refused};
 use crate::{
     domain::Failure,
     upstream::{
         origin::Origin,
+        refusal::Sent,
+        secrets::Secrets,
         sse::{Decoder, TooLong},
     },
 };
@@ -140,12 +141,14 @@ fn streams_at_every_split() {
 
 #[test]
 fn refusals_of_every_shape() {
-    let headers = HeaderMap::new();
+    let key = Some(HeaderValue::from_static("Bearer sk-of-the-operator"));
+    let (sent, secrets) = (Sent { key, is_own: false }, Secrets::default());
     for path in files("openai", "refusals") {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let status = name.split('_').next().and_then(|status| status.parse().ok()).expect("a status");
         let body = fs::read(&path).expect("a golden file");
-        let refusal = Refusal { status, headers: &headers, body: &body, model: "gpt-0", now: Timestamp::UNIX_EPOCH };
+        let key_place = "OPENAI_API_KEY";
+        let refusal = Refusal { status, body: &body, model: "gpt-0", sent: &sent, key_place, secrets: &secrets };
         let (failure, class) = refused(&refusal, &origin("openai", status));
         let Failure { reason, message, metadata, violations, retry_after_ms, resource } = failure;
         assert_eq!(violations, [], "{name}");
@@ -170,4 +173,20 @@ fn an_answer_has_a_limit() {
     assert_eq!(answer.take_event(event), Ok(()));
     let failure = answer.take_event(event).expect_err("twelve bytes are too many");
     assert_eq!(failure.message, "mistral's answer is not usable: it is longer than 10 bytes");
+}
+
+#[test]
+fn calls_count_before_they_have_a_name() {
+    let events: [&[u8]; 3] = [
+        br#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"123"}}]}}]}"#,
+        br#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":{"a":1}}}]}}]}"#,
+        br#"{"choices":[{"delta":{"tool_calls":[{"id":"call_1"}]}}]}"#,
+    ];
+    for event in events {
+        let mut answer = answer("mistral", None, 12);
+        assert_eq!(answer.take_event(event), Ok(()));
+        let events = [event; 3].into_iter();
+        assert!(events.map(|event| answer.take_event(event)).any(|taken| taken.is_err()), "{}", event.escape_ascii());
+        assert_eq!(answer.pop(), None);
+    }
 }

@@ -9,6 +9,7 @@
 use serde_json::{Map, Value};
 
 use super::window::Window;
+use crate::upstream::secrets::Secrets;
 
 const LONGEST_TEXT: usize = 500;
 
@@ -27,7 +28,8 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn read(body: &[u8]) -> Said {
+    /// The secrets are hidden in what it explains, before that is cut.
+    pub(super) fn read(body: &[u8], secrets: &Secrets<'_>) -> Said {
         let body = match serde_json::from_slice(body) {
             Ok(Value::Array(items)) => items.into_iter().next(),
             Ok(other) => Some(other),
@@ -36,8 +38,11 @@ impl Said {
         let Some(Value::Object(body)) = body else { return Said::default() };
         let inner = body.get("error").and_then(Value::as_object);
         let field = |name: &str| body.get(name).or_else(|| inner.and_then(|inner| inner.get(name)));
-        let message =
-            [field("message"), field("detail"), body.get("error")].into_iter().flatten().find_map(explanation);
+        let mut explained = [field("message"), field("detail"), body.get("error")].into_iter().flatten();
+        let message = explained.find_map(explanation).map(|mut text| {
+            secrets.hide(&mut text);
+            shortened(&text)
+        });
         let mut violated = Vec::new();
         for told in [field("guardrails"), field("innererror")].into_iter().flatten() {
             collect_violated(told, &mut violated);
@@ -130,7 +135,7 @@ impl Said {
     }
 }
 
-/// A text, or the list of a validation error as `place: message` without the rejected values.
+/// A text, whole, or the list of a validation error as `place: message` without the rejected values.
 fn explanation(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => told_by_python(text).unwrap_or(text).to_owned(),
@@ -138,7 +143,7 @@ fn explanation(value: &Value) -> Option<String> {
         Value::Object(wrapped) => explanation(wrapped.get("detail").or_else(|| wrapped.get("message"))?)?,
         Value::Null | Value::Bool(_) | Value::Number(_) => return None,
     };
-    (!text.is_empty()).then(|| shortened(&text))
+    (!text.is_empty()).then_some(text)
 }
 
 /// vLLM writes the list of a validation error as Python shows it. Of such a text the first error's message, which stands before
