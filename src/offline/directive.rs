@@ -7,6 +7,7 @@ use super::samples;
 
 /// What may stand after `/offline `, one line each. Several lines may stand at the top of one message.
 pub const DIRECTIVES: &[&str] = &[
+    "only <model>",
     "error <status> [variant] [retry-after seconds]",
     "words <n>",
     "delay <ms>",
@@ -27,6 +28,8 @@ const WORDS_MAX: usize = 100_000;
 /// How a request asked to be treated.
 #[derive(Debug, Default)]
 pub(super) struct Script {
+    /// All of this holds for this model alone, so that another one can stand in for it.
+    pub(super) only: Option<String>,
     /// Answer with this error.
     pub(super) failure: Option<Failure>,
     /// Answer with so many words.
@@ -64,10 +67,16 @@ pub(super) fn parse(text: &str) -> (Script, &str) {
 }
 
 impl Script {
+    /// What of this holds for a model: all, or nothing.
+    pub(super) fn of(self, model: &str) -> Script {
+        if self.only.as_ref().is_none_or(|only| only == model) { self } else { Script::default() }
+    }
+
     /// Takes one directive; none when it is not understood.
     fn obey(&mut self, line: &str) -> Option<()> {
         let mut words = line.split_whitespace();
         match words.next()? {
+            "only" => self.only = Some(words.next()?.to_owned()),
             "error" => self.failure = Some(error(&mut words)?),
             "words" => self.words = Some(words.next()?.parse::<usize>().ok()?.min(WORDS_MAX)),
             "delay" => self.delay = Some(Duration::from_millis(words.next()?.parse().ok()?)),
@@ -113,6 +122,15 @@ mod tests {
         for text in ["/offline", "/offline help", "/offline dance", "/offline words", "/offline error 200"] {
             assert!(parse(text).0.help, "{text}");
         }
+    }
+
+    #[test]
+    fn one_model_can_be_meant_alone() {
+        let (script, rest) = parse("/offline only offline-small\n/offline stall\nHello");
+        assert!(script.of("offline-small").stall);
+        assert!(!parse("/offline only offline-small\n/offline stall\nHello").0.of("offline-large").stall);
+        assert!(parse("/offline only").0.help, "it names one");
+        assert_eq!(rest, "Hello");
     }
 
     #[test]

@@ -76,7 +76,8 @@ async fn complete(
     authorize(headers)?;
     let request = check::accept(body)?;
     let text = request.last_user().map(Message::text).unwrap_or_default();
-    let (mut script, text) = directive::parse(&text);
+    let (script, text) = directive::parse(&text);
+    let mut script = script.of(&request.model);
     if let Some(delay) = script.delay {
         wait(delay, room).await?;
     }

@@ -71,7 +71,9 @@ async fn every_command_works_and_shows_what_is_shown() {
     if Command::new("jq").arg("--version").output().is_err() {
         return outside::skip(what, "jq cannot be run. To enable: install jq");
     }
-    let server = TestServer::offline().await;
+    // With its retries, as they are for a user.
+    let settings = [("offline", "true"), ("providers.mistral.key_file", ""), ("retry.max_attempts", "")];
+    let server = TestServer::with(&settings).await;
     let address = server.address().to_string();
     let steps = steps();
     let dir = TempDir::new().expect("a temporary folder");

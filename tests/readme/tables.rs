@@ -107,5 +107,5 @@ fn the_event_table_names_events_of_the_contract() {
         assert!(theirs.is_empty() || proto.contains(&format!("({theirs})")), "{theirs}");
         count += 1;
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 9);
 }
