@@ -90,10 +90,9 @@ offline-small      32768 tokens    $1.00 in, $3.00 out per million
     let (out, err, code) = told(&piped(&mut server.client(&CHAT), "//offline error 503\n"));
     assert_eq!((out.as_str(), code), ("", Some(1)), "{err}");
     for said in [
-        "attempt 1 at offline-small failed: ",
-        "; again in 0.0 s\n",
-        "offline-large is asked in place of offline-small: ",
-        "attempt 1 at offline-large failed: ",
+        "asking offline-small again in 0.0 s (attempt 2): offline failed (HTTP 503)",
+        "asking offline-large in place of offline-small: offline failed (HTTP 503)",
+        "asking offline-large again in 0.0 s (attempt 2): ",
         "(after 4 attempts) (SERVICE_UNAVAILABLE)",
     ] {
         assert!(err.contains(said), "{said} is not in:\n{err}");

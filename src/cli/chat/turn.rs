@@ -172,13 +172,14 @@ impl Watch<'_> {
             }
             Kind::HumanHandoff(handoff) => self.screen.note(&format!("a person is asked: {}", handoff.message))?,
             Kind::UpstreamRetry(retry) => {
-                let delay_s = std::time::Duration::from_millis(retry.delay_ms.unsigned_abs()).as_secs_f64();
-                let failed = format!("attempt {} at {} failed{}", retry.attempt, retry.model, why(&retry.error));
-                self.screen.note(&format!("{failed}; again in {delay_s:.1} s"))?;
+                let delay_s = Duration::from_millis(retry.delay_ms.unsigned_abs()).as_secs_f64();
+                let (model, next) = (&retry.model, retry.attempt.saturating_add(1));
+                let asking = format!("asking {model} again in {delay_s:.1} s (attempt {next})");
+                self.screen.note(&format!("{asking}{}", why(&retry.error)))?;
             }
             Kind::UpstreamSwitched(switch) => {
                 let (from, to) = (&switch.from_model, &switch.to_model);
-                self.screen.note(&format!("{to} is asked in place of {from}{}", why(&switch.error)))?;
+                self.screen.note(&format!("asking {to} in place of {from}{}", why(&switch.error)))?;
             }
             // What the others say is shown when the turn ends, or is of no use to a person.
             _ => {}

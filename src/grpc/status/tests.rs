@@ -39,22 +39,24 @@ fn reasons_of_contract_and_domain_are_the_same() {
 /// error.proto is the public reference: a comment there begins with the code of its reason.
 #[test]
 fn codes_are_those_of_the_contract() {
-    let mut comment = "";
-    let mut rows = 0;
+    let (mut comment, mut rows) = ("", 0);
     for line in include_str!("../../../proto/causerie/v1/error.proto").lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("// ") {
-            comment = text;
-        } else if let Some((reason, number)) = line.split_once(" = ") {
-            let number = number.trim_end_matches(';').parse().ok();
-            let Some(known) = number.and_then(Reason::from_number) else { continue };
-            assert_eq!(name(known), reason);
-            let code = code_name(super::code(known));
-            assert!(
-                comment.starts_with(&format!("{code}: ")) || comment.starts_with(&format!("{code} ")),
-                "{reason}: {comment}"
-            );
-            rows += 1;
+            // Its first line: some go on.
+            comment = if comment.is_empty() { text } else { comment };
+            continue;
         }
+        let comment = std::mem::take(&mut comment);
+        let Some((reason, number)) = line.split_once(" = ") else { continue };
+        let number = number.trim_end_matches(';').parse().ok();
+        let Some(known) = number.and_then(Reason::from_number) else { continue };
+        assert_eq!(name(known), reason);
+        let code = code_name(super::code(known));
+        assert!(
+            comment.starts_with(&format!("{code}: ")) || comment.starts_with(&format!("{code} ")),
+            "{reason}: {comment}"
+        );
+        rows += 1;
     }
     assert_eq!(rows, Reason::ALL.len());
 }
