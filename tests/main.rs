@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod breaker;
+mod budgets;
 mod cancel;
 mod cli;
 mod conversations;
@@ -19,6 +20,7 @@ mod foreign_clients;
 mod functions;
 mod fuzz_edge;
 mod interrupted;
+mod keys;
 mod limits;
 mod listing;
 mod models;

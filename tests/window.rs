@@ -109,8 +109,7 @@ async fn the_oldest_is_left_out_and_said_and_kept() {
     let seen = events_of(&client, run(request)).await;
     assert_whole(&seen.events);
     let turn = seen.turn();
-    let body = server.provider.next_request().await.json;
-    let told = outline(&body);
+    let told = outline(&server.provider.next_request().await.json);
     assert_eq!(told.first().map(String::as_str), Some("system instructions"), "{told:?}");
     assert_eq!(told[1], "system rules", "{told:?}");
     assert_eq!(told.last().map(String::as_str), Some("user newest"), "{told:?}");
@@ -137,14 +136,20 @@ async fn the_oldest_is_left_out_and_said_and_kept() {
 
 #[tokio::test]
 async fn a_call_is_never_parted_from_its_result() {
-    let (server, client) = server().await;
+    // However long the question before the call is, and so wherever the cut would fall by numbers alone. Each at a model of its
+    // own: what one reports changes the next estimate.
+    let sizes = || (20..=300).step_by(20);
+    let models: String =
+        sizes().map(|tokens| format!("[providers.mistral.models.small-{tokens}]\ncontext_tokens = 1000\n")).collect();
+    let server = TestServer::configured(&models, &[]).await;
+    let client = server.client().await;
     server.provider.on_every(stream_of(&["fine"], "stop"));
-    // However long the question before the call is, and so wherever the cut would fall by numbers alone.
-    for tokens in (50..=600).step_by(50) {
+    let mut parted = [0, 0];
+    for tokens in sizes() {
         let [call, result] = called("call00001");
         let [other, other_result] = called("call00002");
         let inputs = vec![
-            user(&long("oldest", 300)),
+            user(&long("oldest", 100)),
             call,
             result,
             answered("rain"),
@@ -152,19 +157,19 @@ async fn a_call_is_never_parted_from_its_result() {
             other,
             other_result,
         ];
-        let seen = events_of(&client, run(of_history("small", inputs, Truncation::DropOldest))).await;
-        let body = server.provider.next_request().await.json;
-        let told = outline(&body);
+        let model = format!("small-{tokens}");
+        let seen = events_of(&client, run(of_history(&model, inputs, Truncation::DropOldest))).await;
+        let turn = seen.turn();
+        let told = outline(&server.provider.next_request().await.json);
         let calls = told.iter().filter(|line| line.ends_with("calls")).count();
         let results = told.iter().filter(|line| line.starts_with("tool")).count();
         assert_eq!(calls, results, "{tokens}: {told:?}");
         assert!(told[0].starts_with("user "), "{tokens}: {told:?}");
         assert!(told.last().expect("some").starts_with("tool"), "{tokens}: the newest result is told: {told:?}");
-        assert_eq!(told.len() == 7, seen.turn().omissions.is_empty(), "{tokens}: {told:?}");
-        if tokens >= 400 {
-            assert_eq!(calls, 1, "{tokens}: the older call went with its question: {told:?}");
-        }
+        assert_eq!(told.len() == 7, turn.omissions.is_empty(), "{tokens}: {told:?}");
+        parted[calls - 1] += 1;
     }
+    assert!(parted.iter().all(|times| *times > 0), "with and without the older call: {parted:?}");
     server.stop().await;
 }
 
