@@ -177,26 +177,24 @@ async fn the_operator_s_mistakes_are_told_without_the_provider_s_words() {
         row(
             "wrong base URL",
             json(404, r#"{"message":"no Route matched with those values","request_id":"1"}"#),
-            Reason::ServiceUnavailable,
+            Reason::UpstreamProtocolError,
             "check providers.mistral.base_url",
-        )
-        .retry(1000),
+        ),
         row(
             "some web server",
             Reply::plain(404, "text/html", "<html>"),
-            Reason::ServiceUnavailable,
+            Reason::UpstreamProtocolError,
             "providers.mistral.base_url",
-        )
-        .retry(1000),
+        ),
         row(
             "a redirect",
             secret(307).header("location", "http://elsewhere/"),
             Reason::UpstreamProtocolError,
             "redirect",
-        )
-        .retry(1000),
-        row("an unheard-of status", secret(418), Reason::UpstreamProtocolError, "418").retry(1000),
-        row("no content", secret(204), Reason::UpstreamProtocolError, "204").retry(1000),
+        ),
+        row("an unheard-of status", secret(418), Reason::UpstreamProtocolError, "418"),
+        row("not implemented", secret(501), Reason::UpstreamProtocolError, "can't do what was asked"),
+        row("no content", secret(204), Reason::UpstreamProtocolError, "204"),
     ])
     .await;
 }

@@ -63,8 +63,8 @@ async fn lists_that_can_t_be_had_say_why() {
     let long = format!("{{\"data\":[\"{}\"]}}", "x".repeat(4 << 20));
     let rows = [
         (Reply::json(401, &json!({"detail": "Unauthorized"})), Reason::InvalidApiKey, Permanent, "refused the API key"),
-        (Reply::json(404, &json!({"detail": "Not Found"})), Reason::ServiceUnavailable, Permanent, "does not list"),
-        (Reply::plain(405, "text/html", ""), Reason::ServiceUnavailable, Permanent, "does not list its models"),
+        (Reply::json(404, &json!({"detail": "Not Found"})), Reason::UpstreamProtocolError, Permanent, "does not list"),
+        (Reply::plain(405, "text/html", ""), Reason::UpstreamProtocolError, Permanent, "does not list its models"),
         (Reply::json(429, &json!({})), Reason::RateLimitExceeded, RateLimited, "rate limit"),
         (Reply::json(503, &json!({})), Reason::ServiceUnavailable, Transient, "HTTP 503"),
         (Reply::plain(200, "text/html", "<html>"), Reason::UpstreamProtocolError, Transient, "it is no list of models"),
@@ -97,7 +97,13 @@ async fn a_check_tells_what_is_wrong() {
         (KeySource::NotNeeded, dated(list(&[])), KeyState::NotNeeded, Some(0), None),
         (value.clone(), dated(refused()), KeyState::Refused, None, Some(Reason::InvalidApiKey)),
         (none, dated(refused()), KeyState::Missing, None, Some(Reason::ApiKeyMissing)),
-        (value.clone(), dated(Reply::json(404, &json!({}))), KeyState::Unknown, None, Some(Reason::ServiceUnavailable)),
+        (
+            value.clone(),
+            dated(Reply::json(404, &json!({}))),
+            KeyState::Unknown,
+            None,
+            Some(Reason::UpstreamProtocolError),
+        ),
         (value.clone(), dated(Reply::json(500, &json!({}))), KeyState::Unknown, None, Some(Reason::ServiceUnavailable)),
     ];
     let server = ScriptedProvider::start().await;

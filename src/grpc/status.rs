@@ -23,6 +23,8 @@ pub enum Retry {
         /// Milliseconds.
         default_ms: u64,
     },
+    /// Later if RetryInfo says when; else not before somebody mends something.
+    IfTold,
 }
 
 /// Whether the call that fails has had its effect on somebody's bill.
@@ -85,12 +87,12 @@ pub fn retry(reason: Reason) -> Retry {
         Reason::BudgetExceeded => Retry::After("raising the budget"),
         Reason::MessageTooLarge => Retry::After("making it smaller"),
         Reason::RateLimitExceeded | Reason::StoreFailed => Retry::Later { default_ms: 5000 },
-        Reason::ServiceUnavailable
-        | Reason::UpstreamProtocolError
-        | Reason::Timeout
-        | Reason::TurnLost
-        | Reason::ShuttingDown => Retry::Later { default_ms: 1000 },
+        Reason::ServiceUnavailable | Reason::Timeout | Reason::TurnLost | Reason::ShuttingDown => {
+            Retry::Later { default_ms: 1000 }
+        }
         Reason::Overloaded => Retry::Later { default_ms: 500 },
+        // A broken answer may be whole the next time; what is no such provider stays none.
+        Reason::UpstreamProtocolError => Retry::IfTold,
         Reason::InvalidApiKey
         | Reason::PermissionDenied
         | Reason::GuardrailBlocked
@@ -121,7 +123,7 @@ pub fn status(failure: &Failure, request_id: &str, spent: Spent) -> Status {
     };
     let default_ms = match retry(failure.reason) {
         Retry::Later { default_ms } => Some(default_ms),
-        Retry::Never | Retry::After(_) => None,
+        Retry::Never | Retry::After(_) | Retry::IfTold => None,
     };
     let body = short::status(code, failure, default_ms, request_id);
     let mut metadata = MetadataMap::new();
@@ -134,13 +136,12 @@ pub fn status(failure: &Failure, request_id: &str, spent: Spent) -> Status {
 /// What client libraries that retry by themselves are told. They may retry what has cost nothing and can succeed later;
 /// when is theirs to choose (they spread their retries), unless it is known.
 pub(super) fn pushback(failure: &Failure, code: Code, spent: Spent) -> Option<i64> {
+    // A provider whose answer was no good (IfTold) has answered all the same, and may bill it.
     let later = matches!(retry(failure.reason), Retry::Later { .. });
-    // A provider whose answer was no good has answered all the same, and may bill it.
     // So may one whose answer was waited for, unless it is our own end that makes the next server worth asking.
-    let paid = failure.metadata.iter().any(|(key, _)| key == Failure::SPENT_TOKENS);
-    let answered = failure.reason == Reason::UpstreamProtocolError || (paid && failure.reason != Reason::ShuttingDown);
-    let costs_nothing =
-        matches!(code, Code::Unavailable | Code::ResourceExhausted) && spent == Spent::Nothing && !answered;
+    let paid =
+        failure.reason != Reason::ShuttingDown && failure.metadata.iter().any(|(key, _)| key == Failure::SPENT_TOKENS);
+    let costs_nothing = matches!(code, Code::Unavailable | Code::ResourceExhausted) && spent == Spent::Nothing && !paid;
     match (later && costs_nothing, failure.retry_after_ms) {
         (true, Some(ms)) => Some(i64::try_from(ms).unwrap_or(i64::MAX)),
         (true, None) => None,

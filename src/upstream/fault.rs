@@ -1,13 +1,13 @@
 //! A call of a provider that did not end well: what the caller is told, and what may be done about it.
 
-use super::Quota;
+use super::{Quota, origin::DEFAULT_RETRY_MS};
 use crate::domain::Failure;
 
 /// A call that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What the caller is told if nothing can be done. `retry_after_ms` is set where the provider said how long to wait, or has
-    /// a default.
+    /// a default; never where the fault is permanent.
     pub failure: Failure,
     /// What may be done.
     pub class: FaultClass,
@@ -33,13 +33,17 @@ pub enum FaultClass {
 }
 
 impl Fault {
-    /// An answer that had begun and made no sense.
-    pub fn broken(failure: Failure) -> Fault {
+    /// An answer that had begun and made no sense. The next one may.
+    pub fn broken(mut failure: Failure) -> Fault {
+        failure.retry_after_ms.get_or_insert(DEFAULT_RETRY_MS);
         Fault { answered: true, ..Fault::new(FaultClass::Transient, failure) }
     }
 
     /// A fault without an answer.
-    pub(super) fn new(class: FaultClass, failure: Failure) -> Fault {
+    pub(super) fn new(class: FaultClass, mut failure: Failure) -> Fault {
+        if class == FaultClass::Permanent {
+            failure.retry_after_ms = None;
+        }
         Fault { failure, class, answered: false, retry_after_ms: None, quota: Quota::default() }
     }
 }

@@ -162,6 +162,6 @@ pub enum Piece {
     },
     /// The model has stopped. Once in each answer that doesn't fail; no content comes after it.
     Finish(FinishReason),
-    /// What was used, if the provider says. After `Finish`; where it says so again, the last one is right.
+    /// What was used so far, if the provider says. Most say it after `Finish`, some with every piece; the last one is right.
     Usage(Usage),
 }

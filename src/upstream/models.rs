@@ -68,7 +68,7 @@ struct Listed {
 impl Provider {
     /// The models that the provider lists now. Costs no tokens. Bounded by the first-byte timeout and the deadline.
     ///
-    /// Fails as [`Provider::complete`] does; SERVICE_UNAVAILABLE, not worth a retry, if it has no such list.
+    /// Fails as [`Provider::complete`] does; UPSTREAM_PROTOCOL_ERROR, not worth a retry, if it has no such list.
     pub async fn models(&self, deadline: Instant) -> Result<Vec<ModelCard>, Fault> {
         let key = self.inner.configured_key(Some(deadline)).await?;
         self.inner.list(Sent { key, is_own: false }, deadline).await.result
@@ -133,7 +133,7 @@ impl Inner {
             200 => {}
             status @ (404 | 405 | 501) => {
                 let text = format!("{} does not list its models (HTTP {status})", origin.provider);
-                let failure = origin.failure(Reason::ServiceUnavailable, text);
+                let failure = origin.failure(Reason::UpstreamProtocolError, text);
                 return Err(Fault { quota, ..Fault::new(FaultClass::Permanent, failure) });
             }
             _ => {

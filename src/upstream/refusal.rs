@@ -48,22 +48,19 @@ impl Refused<'_> {
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
         let secrets = Secrets::of(sent.key.as_ref(), headers_sent);
         let refusal = chat::Refusal { status, body: &body, model, sent, key_place, secrets: &secrets };
-        let (mut failure, class) = chat::refused(&refusal, origin);
-        let retry_after_ms = match class {
+        let mut fault = chat::refused(&refusal, origin);
+        fault.quota = Quota::read(headers);
+        fault.retry_after_ms = match fault.class {
             FaultClass::RateLimited => retry_after_ms(headers, now),
             // The reset times of limits that were not reached say nothing of when the provider is well again.
             FaultClass::Transient => told_ms(headers, now),
             FaultClass::Permanent | FaultClass::TooLong => None,
         };
-        if let Some(ms) = retry_after_ms
-            && failure.retry_after_ms.is_some()
-        {
-            failure = failure.retry_after_ms(ms);
-        }
+        fault.failure.retry_after_ms = fault.retry_after_ms.or(fault.failure.retry_after_ms);
         // Not only the body may quote: ids and names come from elsewhere too.
-        let texts = failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut failure.message]);
+        let texts = fault.failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut fault.failure.message]);
         texts.for_each(|text| secrets.hide(text));
-        Fault { retry_after_ms, quota: Quota::read(headers), ..Fault::new(class, failure) }
+        fault
     }
 }
 

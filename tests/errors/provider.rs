@@ -42,6 +42,10 @@ impl Row {
         Row { told: Some((key, value)), ..self }
     }
 
+    fn never(self) -> Row {
+        Row { retry_ms: None, ..self }
+    }
+
     fn after(self, ms: u64) -> Row {
         Row { retry_ms: Some(ms), ..self }
     }
@@ -87,7 +91,7 @@ fn models() -> Vec<Row> {
     let no_route = Reply::json(404, &json!({"message": "no Route matched with those values"}));
     vec![
         row("404-detail", not_found, R::ModelNotFound).says("scripted-model"),
-        row("404-gateway", no_route, R::ServiceUnavailable).says("providers.mistral.base_url"),
+        row("404-gateway", no_route, R::UpstreamProtocolError).says("providers.mistral.base_url").never(),
         row("404-code-3040", error(404, "3040", "model not found"), R::ModelNotFound).told("provider_code", "3040"),
         row("400-code-1500", error(400, "1500", "Invalid model"), R::ModelNotFound).told("provider_code", "1500"),
     ]
@@ -161,8 +165,9 @@ fn no_answers() -> Vec<Row> {
         wrong("html-200", Reply::plain(200, "text/html", &format!("<p>{PROMPT}</p>"))),
         wrong("empty-200", Reply::json(200, &json!({}))),
         wrong("error-in-200", Reply::json(200, &in_answer)).told("provider_code", "3000"),
-        wrong("redirect", moved).says("redirect"),
-        wrong("204", Reply::plain(204, "text/plain", "")),
+        wrong("redirect", moved).says("redirect").never(),
+        wrong("204", Reply::plain(204, "text/plain", "")).never(),
+        wrong("501", Reply::json(501, &json!({"message": PROMPT}))).says("can't do what was asked").never(),
     ]
 }
 

@@ -27,6 +27,7 @@ fn advice(retry: Retry) -> String {
     match retry {
         Retry::Never => "no".to_owned(),
         Retry::After(what) => format!("after {what}"),
+        Retry::IfTold => "if `RetryInfo` says when".to_owned(),
         Retry::Later { default_ms } => format!("yes, after {} s", seconds(default_ms)),
     }
 }

@@ -10,6 +10,8 @@ pub(crate) enum Retry {
     Never,
     /// `RetryInfo` says when.
     Later,
+    /// If `RetryInfo` says when.
+    IfTold,
 }
 
 /// Code and retry of a reason, as contract 9 and error.proto have them.
@@ -27,9 +29,8 @@ pub(crate) fn promise(reason: ErrorReason) -> (Code, Retry) {
         R::RateLimitExceeded | R::Overloaded => (Code::ResourceExhausted, Retry::Later),
         R::MessageTooLarge | R::BudgetExceeded => (Code::ResourceExhausted, Retry::Never),
         R::InvalidRequest | R::ContextLengthExceeded => (Code::InvalidArgument, Retry::Never),
-        R::ServiceUnavailable | R::UpstreamProtocolError | R::StoreFailed | R::ShuttingDown => {
-            (Code::Unavailable, Retry::Later)
-        }
+        R::ServiceUnavailable | R::StoreFailed | R::ShuttingDown => (Code::Unavailable, Retry::Later),
+        R::UpstreamProtocolError => (Code::Unavailable, Retry::IfTold),
         R::Timeout => (Code::DeadlineExceeded, Retry::Later),
         R::HeadMoved | R::TurnCancelled => (Code::Aborted, Retry::Never),
         R::TurnLost => (Code::Aborted, Retry::Later),
@@ -60,11 +61,12 @@ pub(crate) fn assert_promised(status: &Status, reason: ErrorReason, id: &str) {
     }
     assert_eq!(details.quota_failure().is_some(), code == Code::ResourceExhausted, "{id}: QuotaFailure: {status:?}");
     let delay = retry_ms(&details);
-    assert_eq!(delay.is_some(), retry == Retry::Later, "{id}: RetryInfo: {status:?}");
-    // An answer that is no good may be billed all the same.
-    let free =
-        matches!(code, Code::Unavailable | Code::ResourceExhausted) && reason != ErrorReason::UpstreamProtocolError;
-    let unasked = retry == Retry::Later && free;
+    match retry {
+        Retry::Never => assert_eq!(delay, None, "{id}: RetryInfo: {status:?}"),
+        Retry::Later => assert!(delay.is_some(), "{id}: RetryInfo: {status:?}"),
+        Retry::IfTold => {}
+    }
+    let unasked = retry == Retry::Later && matches!(code, Code::Unavailable | Code::ResourceExhausted);
     match pushback(status) {
         Some("-1") => assert!(!unasked, "{id}: libraries may retry: {status:?}"),
         Some(ms) => assert_eq!((unasked, ms.parse().ok()), (true, delay), "{id}: {status:?}"),

@@ -74,7 +74,9 @@ fn every_reason_tells_itself_and_when_to_retry() {
         let delay = details.retry_info().and_then(|info| info.retry_delay).map(|delay| delay.as_millis());
         match retry {
             Retry::Later { default_ms } => assert_eq!(delay, Some(u128::from(default_ms))),
-            Retry::Never | Retry::After(_) => assert_eq!((delay, pushback(&status)), (None, Some("-1"))),
+            Retry::Never | Retry::After(_) | Retry::IfTold => {
+                assert_eq!((delay, pushback(&status)), (None, Some("-1")))
+            }
         }
     }
 }

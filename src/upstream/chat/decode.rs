@@ -25,8 +25,6 @@ pub(in crate::upstream) struct Answer {
     pieces: VecDeque<Piece>,
     calls: Calls,
     echo: Option<Echo>,
-    /// Some servers count in every event; the last one is right.
-    usage: Option<Usage>,
     finish_seen: bool,
     done_seen: bool,
     output_bytes: usize,
@@ -41,7 +39,6 @@ impl Answer {
             pieces: VecDeque::new(),
             calls: Calls::default(),
             echo: continued.and_then(Echo::new),
-            usage: None,
             finish_seen: false,
             done_seen: false,
             output_bytes: 0,
@@ -122,21 +119,26 @@ impl Answer {
         let wire::Reply { object: _, error: _, code: _, kind: _, choices, usage } = reply;
         // Only one answer is ever asked for.
         let first = choices.into_iter().flatten().find(|choice| choice.index.unwrap_or(0) == 0);
-        if let Some(wire::Choice { index: _, delta, message, messages, finish_reason }) = first {
-            let whole = message.map_or_else(|| own_calls_only(messages.unwrap_or_default()), |message| vec![message]);
-            for part in delta.into_iter().chain(whole) {
-                self.take_part(part)?;
-            }
-            // Some servers write an empty reason while the answer goes on.
-            if let Some(reason) = finish_reason.filter(|reason| !reason.is_empty()) {
-                self.finish(&reason)?;
-            }
+        let taken = first.map_or(Ok(()), |choice| self.take_choice(choice));
+        // Some servers count in every event, and write noughts until they know. What they count is told at once: an answer may be
+        // cut, be no good or be given up, and is billed up to there.
+        let usage = usage.map(|usage| count(&usage));
+        let usage = usage.filter(|usage| self.finish_seen || usage.total_tokens > 0);
+        self.pieces.extend(usage.map(Piece::Usage));
+        taken
+    }
+
+    fn take_choice(&mut self, choice: wire::Choice) -> Result<(), Failure> {
+        let wire::Choice { index: _, delta, message, messages, finish_reason } = choice;
+        let whole = message.map_or_else(|| own_calls_only(messages.unwrap_or_default()), |message| vec![message]);
+        for part in delta.into_iter().chain(whole) {
+            self.take_part(part)?;
         }
-        self.usage = usage.map(|usage| count(&usage)).or(self.usage.take());
-        if self.finish_seen {
-            self.pieces.extend(self.usage.take().map(Piece::Usage));
+        // Some servers write an empty reason while the answer goes on.
+        match finish_reason.filter(|reason| !reason.is_empty()) {
+            Some(reason) => self.finish(&reason),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn take_part(&mut self, part: wire::Part) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{Failure, Reason},
-    upstream::{fault::FaultClass, origin::Origin, refusal::Sent, secrets::Secrets},
+    upstream::{Fault, FaultClass, origin::Origin, refusal::Sent, secrets::Secrets},
 };
 
 /// A refusal as it came.
@@ -29,8 +29,9 @@ pub(in crate::upstream) struct Refusal<'a> {
     pub(in crate::upstream) secrets: &'a Secrets<'a>,
 }
 
-/// The failure that a refusal is, and what may be done about it. When to try again stands in its head, which is not read here.
-pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (Failure, FaultClass) {
+/// The failure that a refusal is, and what may be done about it. What has no such API is UPSTREAM_PROTOCOL_ERROR: it is not
+/// unavailable, and who asks again meets it again. When to try again stands in its head, which is not read here.
+pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> Fault {
     use FaultClass::{Permanent, RateLimited, TooLong, Transient};
     let said = Said::read(refusal.body, refusal.secrets);
     let (mut failure, class) = match refusal.status {
@@ -58,7 +59,7 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> (F
     if let Some(code) = said.code.as_deref().or(said.kind.as_deref()) {
         failure = failure.with("provider_code", code);
     }
-    (failure, class)
+    Fault::new(class, failure)
 }
 
 /// Whether an answer with status 200 is an error all the same.
@@ -102,7 +103,7 @@ fn no_route(status: u16, origin: &Origin) -> Failure {
     let Origin { host, .. } = origin;
     let setting = origin.setting("base_url");
     let text = format!("{host} has no chat completions at this address (HTTP {status}); check {setting}");
-    origin.failure(Reason::ServiceUnavailable, text)
+    origin.failure(Reason::UpstreamProtocolError, text)
 }
 
 fn too_long(said: &Said, origin: &Origin) -> Failure {
@@ -163,7 +164,7 @@ fn failed(status: u16, origin: &Origin) -> Failure {
 
 fn unable(status: u16, origin: &Origin) -> Failure {
     let Origin { provider, .. } = origin;
-    origin.failure(Reason::ServiceUnavailable, format!("{provider} can't do what was asked (HTTP {status})"))
+    origin.failure(Reason::UpstreamProtocolError, format!("{provider} can't do what was asked (HTTP {status})"))
 }
 
 fn redirected(status: u16, origin: &Origin) -> Failure {

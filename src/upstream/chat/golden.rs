@@ -15,6 +15,7 @@ use super::{Answer, Refusal, refused};
 use crate::{
     domain::Failure,
     upstream::{
+        Fault,
         origin::Origin,
         refusal::Sent,
         secrets::Secrets,
@@ -149,7 +150,7 @@ fn refusals_of_every_shape() {
         let body = fs::read(&path).expect("a golden file");
         let key_place = "OPENAI_API_KEY";
         let refusal = Refusal { status, body: &body, model: "gpt-0", sent: &sent, key_place, secrets: &secrets };
-        let (failure, class) = refused(&refusal, &origin("openai", status));
+        let Fault { failure, class, .. } = refused(&refusal, &origin("openai", status));
         let Failure { reason, message, metadata, violations, retry_after_ms, resource } = failure;
         assert_eq!(violations, [], "{name}");
         let mut told = format!("{reason:?} {class:?}\n{message}\n");
