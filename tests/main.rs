@@ -33,6 +33,7 @@ mod resume;
 mod retry;
 mod scripted_provider;
 mod secrets;
+mod soak;
 mod store;
 mod streaming;
 mod support;
