@@ -129,9 +129,9 @@ async fn no_more_calls_run_at_once_than_allowed_and_turns_go_in_their_order() {
         readers.push(begin(&client, &at.to_string()).await.0);
     }
     let mut order = vec![soon(server.provider.next_request()).await, soon(server.provider.next_request()).await];
-    for at in 0..6 {
+    for (at, gate) in gates.iter().enumerate().take(6) {
         assert_eq!(server.provider.requests().len(), at + 2, "two at once");
-        gates[at].open();
+        gate.open();
         order.push(soon(server.provider.next_request()).await);
     }
     gates[6].open();

@@ -34,6 +34,7 @@ mod resume;
 mod retry;
 mod scripted_provider;
 mod secrets;
+mod soak;
 mod store;
 mod streaming;
 mod support;

@@ -65,9 +65,17 @@ struct Stage {
 #[derive(Default)]
 struct Script {
     queue: VecDeque<Reply>,
-    otherwise: Option<Reply>,
+    /// In turns.
+    otherwise: VecDeque<Reply>,
     /// What requests for one model get, before all others. The last reply stays.
     models: HashMap<String, VecDeque<Reply>>,
+}
+
+impl Script {
+    fn next_of_all(&mut self) -> Option<Reply> {
+        self.otherwise.rotate_left(1.min(self.otherwise.len()));
+        self.otherwise.back().cloned()
+    }
 }
 
 impl ScriptedProvider {
@@ -99,7 +107,12 @@ impl ScriptedProvider {
 
     /// The reply to every request for which none is queued. Without it such a request gets a 500 that says so.
     pub(crate) fn on_every(&self, reply: Reply) {
-        lock(&self.stage.script).otherwise = Some(reply);
+        self.on_every_in_turn([reply]);
+    }
+
+    /// The same with several replies, over and over again in this order.
+    pub(crate) fn on_every_in_turn(&self, replies: impl IntoIterator<Item = Reply>) {
+        lock(&self.stage.script).otherwise = replies.into_iter().collect();
     }
 
     /// The replies to the requests for this model, in this order; the last one to all further requests too. So turns of
@@ -183,7 +196,7 @@ impl Stage {
         let queued = match script.models.get_mut(model) {
             Some(replies) if replies.len() > 1 => replies.pop_front(),
             Some(replies) => replies.front().cloned(),
-            None => script.queue.pop_front().or_else(|| script.otherwise.clone()),
+            None => script.queue.pop_front().or_else(|| script.next_of_all()),
         };
         queued.unwrap_or_else(|| Reply::json(500, &serde_json::json!({"message": "the test scripted no reply"})))
     }
