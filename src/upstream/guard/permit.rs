@@ -4,13 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Shared, slots::Slot, state::Went};
+use super::{
+    Shared,
+    slots::Slot,
+    state::{State, Went},
+};
 use crate::upstream::Quota;
 
 /// A call that may go out. Say what becomes of it; dropping it frees the provider's slot.
 ///
 /// Dropped without an outcome it is neutral: the breaker counts nothing, and if it was a probe, another turn may be one. What it
-/// took of the minute stays taken, as the provider may have counted it.
+/// took of the minute stays taken, as the provider may have counted it, unless it was [`Permit::unused`].
 #[derive(Debug)]
 pub struct Permit {
     guard: Arc<Shared>,
@@ -38,6 +42,30 @@ impl Permit {
         }
     }
 
+    /// Nothing was sent, and nothing will be: all that the call took of the minute is given back at once. Neutral for breaker and
+    /// gate: if it was a probe, another turn may be one. Only before any other word about the call.
+    pub fn unused(&mut self) {
+        if self.outcome != Outcome::None {
+            return;
+        }
+        self.outcome = Outcome::Final;
+        let now = Instant::now();
+        let mut state = self.guard.lock();
+        state.breaker.left(self.went.breaker, now);
+        let Some(pass) = self.went.gate else { return };
+        state.gate.left(pass, now);
+        state.untake(&mut self.went, now);
+    }
+
+    /// The head of an answer with success is there: it is no 429, so turns that wait behind a probe may go. The breaker waits
+    /// for [`Permit::succeeded`] or [`Permit::failed`].
+    pub fn answered(&mut self) {
+        if self.outcome == Outcome::None {
+            let mut state = self.guard.lock();
+            self.open_gate(&mut state);
+        }
+    }
+
     /// The provider works: a probe has succeeded, turns that wait for it may go. Best said with the first piece of an answer;
     /// [`Permit::failed`] may still follow.
     pub fn succeeded(&mut self) {
@@ -47,9 +75,7 @@ impl Permit {
         self.outcome = Outcome::Succeeded;
         let mut state = self.guard.lock();
         state.breaker.succeeded(self.went.breaker, Instant::now());
-        if self.went.gate.is_some_and(|pass| state.gate.answered(pass)) {
-            state.metered.wake_first();
-        }
+        self.open_gate(&mut state);
     }
 
     /// The provider does not work, in the caller's judgement. Not for 429, nor for the caller's own mistakes.
@@ -60,9 +86,7 @@ impl Permit {
         let again = self.outcome == Outcome::Succeeded;
         self.outcome = Outcome::Final;
         let mut state = self.guard.lock();
-        if self.went.gate.is_some_and(|pass| state.gate.answered(pass)) {
-            state.metered.wake_first();
-        }
+        self.open_gate(&mut state);
         if state.breaker.failed(self.went.breaker, again, Instant::now()) {
             state.metered.wake_all();
             state.unmetered.wake_all();
@@ -83,8 +107,7 @@ impl Permit {
         let before = std::mem::replace(&mut self.outcome, Outcome::Final);
         let Some(pass) = self.went.gate else { return };
         if before == Outcome::None {
-            state.settle(&mut self.went, 0, now);
-            state.requests.give_back(self.went.tick, 1);
+            state.untake(&mut self.went, now);
         }
         if state.gate.refused(pass, retry_after, now) {
             state.metered.wake_all();
@@ -95,6 +118,12 @@ impl Permit {
     pub fn settle(&mut self, tokens: u64) {
         if self.went.gate.is_some() && tokens != self.went.tokens {
             self.guard.lock().settle(&mut self.went, tokens, Instant::now());
+        }
+    }
+
+    fn open_gate(&self, state: &mut State) {
+        if self.went.gate.is_some_and(|pass| state.gate.answered(pass)) {
+            state.metered.wake_first();
         }
     }
 }

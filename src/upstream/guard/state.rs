@@ -140,6 +140,13 @@ impl State {
         went.tokens = tokens;
     }
 
+    /// The call counts for nothing.
+    pub(super) fn untake(&mut self, went: &mut Went, now: Instant) {
+        self.settle(went, 0, now);
+        self.requests.give_back(went.tick, 1);
+        self.metered.wake_first();
+    }
+
     pub(super) fn tell(&mut self, went: &Went, quota: &Quota, now: Instant) {
         let Quota {
             limit_requests,

@@ -111,6 +111,19 @@ async fn a_success_may_still_become_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_and_a_call_that_was_never_sent_say_nothing() {
+    let guard = guard(0, 0);
+    ends(&guard, 10, true).await;
+    pass_ms(15_000).await;
+    call(&guard).await.expect("the probe").unused();
+    let mut probe = call(&guard).await.expect("the next probe");
+    probe.answered();
+    assert_eq!(open_for(call(&guard).await), seconds(1));
+    probe.succeeded();
+    assert_eq!(guard.state().breaker, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn neither_429_nor_a_dropped_call_counts() {
     let guard = guard(0, 0);
     for _ in 0..20 {

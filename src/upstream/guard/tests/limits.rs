@@ -141,6 +141,56 @@ async fn a_429_closes_the_gate_for_all_and_one_tries_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_head_of_the_probes_answer_opens_the_gate() {
+    let guard = guard(0, 0);
+    guard.admit(ask(1, 0)).await.expect("open").rate_limited(Some(seconds(2)));
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        waiting.push(asks(&guard, ask(1, 60)).await);
+    }
+    pass_ms(2_001).await;
+    assert_eq!(finished(&waiting), 1);
+    let mut probe = waiting.remove(0).await.expect("no panic").expect("the probe");
+    probe.answered();
+    settled().await;
+    assert_eq!(finished(&waiting), 4);
+    // Its wait was the first: a turn got through.
+    guard.admit(ask(1, 0)).await.expect("open").rate_limited(None);
+    assert!(guard.state().closed_for.expect("closed") < seconds(2));
+    probe.answered();
+    assert!(guard.state().closed_for.is_some(), "the head of an older call is no news");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_never_sent_gives_back_all_that_it_took() {
+    let guard = guard(1, 100);
+    for _ in 0..5 {
+        guard.admit(ask(100, 0)).await.expect("nothing was used").unused();
+    }
+    let mut first = guard.admit(ask(100, 0)).await.expect("nothing was used");
+    let waits = asks(&guard, ask(100, 300)).await;
+    let own = Ask { metered: false, ..ask(1_000, 0) };
+    guard.admit(own).await.expect("a slot is free").unused();
+    assert!(!waits.is_finished());
+    first.unused();
+    first.rate_limited(Some(seconds(100)));
+    first.failed();
+    let mut second = waits.await.expect("no panic").expect("there is room");
+    drop(first);
+    let state = guard.state();
+    assert_eq!((state.requests_used, state.tokens_used, state.in_use), (1, 100, 1));
+    assert_eq!((state.closed_for, state.breaker), (None, BreakerState::Closed));
+
+    // As a probe it lets the next one try.
+    second.rate_limited(Some(seconds(1)));
+    let (probe, waits) = (asks(&guard, ask(1, 30)).await, asks(&guard, ask(1, 300)).await);
+    pass_ms(1_001).await;
+    assert!(!waits.is_finished());
+    probe.await.expect("no panic").expect("the probe").unused();
+    waits.await.expect("no panic").expect("the next probe").succeeded();
+}
+
+#[tokio::test(start_paused = true)]
 async fn waits_that_the_provider_does_not_name_grow_until_a_turn_gets_through() {
     let guard = guard(0, 0);
     for round in 0..2 {
