@@ -35,8 +35,7 @@ struct Row {
 
 /// The same request would fail again: asked once.
 fn once(name: &'static str, reply: Reply, reason: ErrorReason) -> Row {
-    let later = matches!(reason, ErrorReason::ServiceUnavailable | ErrorReason::UpstreamProtocolError);
-    Row { name, reply, reason, asked: 1, retry_ms: later.then_some(1000), billed: false }
+    Row { name, reply, reason, asked: 1, retry_ms: None, billed: false }
 }
 
 /// The same request may succeed: asked as often as allowed.
@@ -85,7 +84,7 @@ fn refusals() -> Vec<Row> {
         once("403-guardrail", Reply::json(403, &guardrail), R::GuardrailBlocked),
         once("404-detail", detail(404, json!("Not Found")), R::ModelNotFound),
         once("404-code", error(404, "3040", "model not found"), R::ModelNotFound),
-        once("404-gateway", said(404, "no Route matched with those values"), R::ServiceUnavailable),
+        once("404-gateway", said(404, "no Route matched with those values"), R::UpstreamProtocolError),
         once("409", said(409, "Conversation is being updated"), R::UpstreamProtocolError),
         once("413", Reply::plain(413, "text/html", "<h1>Too Large</h1>"), R::ContextLengthExceeded),
         once("422-list", detail(422, list.clone()), R::InvalidRequest),

@@ -98,9 +98,9 @@ async fn the_oldest_is_left_out_and_said_and_kept() {
     server.provider.on_every(stream_of(&["fine"], "stop"));
     let inputs = vec![
         said(proto::Role::System, "rules"),
-        user(&long("oldest", 300)),
+        user(&long("oldest", 450)),
         answered("yes"),
-        user(&long("older", 300)),
+        user(&long("older", 450)),
         answered("no"),
         user("newest"),
     ];
@@ -138,7 +138,7 @@ async fn the_oldest_is_left_out_and_said_and_kept() {
 async fn a_call_is_never_parted_from_its_result() {
     // However long the question before the call is, and so wherever the cut would fall by numbers alone. Each at a model of its
     // own: what one reports changes the next estimate.
-    let sizes = || (20..=300).step_by(20);
+    let sizes = || (20..=600).step_by(40);
     let models: String =
         sizes().map(|tokens| format!("[providers.mistral.models.small-{tokens}]\ncontext_tokens = 1000\n")).collect();
     let server = TestServer::configured(&models, &[]).await;
@@ -149,7 +149,7 @@ async fn a_call_is_never_parted_from_its_result() {
         let [call, result] = called("call00001");
         let [other, other_result] = called("call00002");
         let inputs = vec![
-            user(&long("oldest", 100)),
+            user(&long("oldest", 400)),
             call,
             result,
             answered("rain"),
