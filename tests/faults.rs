@@ -91,7 +91,7 @@ fn refusals() -> Vec<Row> {
         once("422-wrapped", Reply::json(422, &wrapped), R::InvalidRequest),
         once("422-both", Reply::json(422, &json!({"detail": list, "message": "no", "code": 3001})), R::InvalidRequest),
         once("422-window", error(422, "model_context_exceeded", "too much"), R::ContextLengthExceeded),
-        once("501", text(501), R::ServiceUnavailable),
+        once("501", text(501), R::UpstreamProtocolError),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Asking, Miss, Next, prompt::Prompt};
 use crate::{
-    domain::{FinishReason, Reason, Usage, event::Author},
+    domain::{Failure, FinishReason, Reason, Usage, event::Author},
     engine::{budgets, failures, ids, models::Target},
     upstream::{
         Completion, Fault, FaultClass, Piece, Request, Secret,
@@ -47,7 +47,10 @@ impl Asking<'_> {
                 tokens: most.prompt_tokens + most.completion_tokens,
                 cost: target.cost(&most),
             };
-            self.progress.purse.reserve(call).await.map_err(Miss::end)?;
+            if let Err(failure) = self.progress.purse.reserve(call).await {
+                permit.unused();
+                return Err(Miss::end(failure));
+            }
         }
         self.progress.tally.begin(target, estimate.tokens, self.question.stream);
         self.progress.omissions = prompt.transcript.omissions().to_vec();
@@ -72,6 +75,7 @@ impl Asking<'_> {
 
     /// From the provider to the log, as fast as it comes.
     async fn relay(&mut self, target: &Target, mut completion: Completion, permit: &mut Permit) -> Result<(), Fault> {
+        permit.answered();
         permit.quota(&completion.quota());
         let settings = &self.plan.settings;
         let author = Author { model: target.name.clone(), agent_id: settings.agent_id.clone() };
@@ -135,7 +139,13 @@ impl Asking<'_> {
             permit.quota(&quota);
         }
         let next = match class {
-            FaultClass::Permanent => Next::End,
+            FaultClass::Permanent => {
+                // No key, or no request that this provider takes: nothing was sent.
+                if !answered && !was_refused(&failure) {
+                    permit.unused();
+                }
+                Next::End
+            }
             FaultClass::TooLong => Next::Shorten,
             FaultClass::Transient => {
                 permit.failed();
@@ -159,8 +169,12 @@ impl Asking<'_> {
 /// Whether a call that failed costs nothing, as far as can be told. An answer that is not streamed is written before its head
 /// comes: a provider that took too long has been at work all the same.
 fn is_free(fault: &Fault, streamed: bool) -> bool {
-    let refused = fault.failure.metadata.iter().any(|(key, _)| key == "http_status");
-    !fault.answered && (streamed || refused || fault.failure.reason != Reason::Timeout)
+    !fault.answered && (streamed || was_refused(&fault.failure) || fault.failure.reason != Reason::Timeout)
+}
+
+/// Whether the provider has said no.
+fn was_refused(failure: &Failure) -> bool {
+    failure.metadata.iter().any(|(key, _)| key == "http_status")
 }
 
 /// The estimate is checked against what came back.
