@@ -252,3 +252,19 @@ async fn a_caller_s_own_key_has_limits_of_its_own() {
     ask_within(&client, "ours", Duration::from_secs(10)).await.expect_err("ours is used up");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_turn_that_is_never_sent_takes_nothing_of_the_minute() {
+    let server = server(&[("requests_per_minute", "1")]).await;
+    let mut client = server.client().await;
+    server.provider.reply(Reply::text("fine"));
+    let budget = Some(proto::Budget { max_tokens: Some(1), ..Default::default() });
+    for _ in 0..3 {
+        let forwarding = Some(proto::Forwarding { budget: budget.clone(), ..Default::default() });
+        let poor = proto::StartRequest { forwarding, ..start_on("limited", "Hello") };
+        let refused = calls::run(&mut client, "poor", Request::Start(poor)).await.expect_err("no room");
+        assert_eq!(reason_of(&refused), "BUDGET_EXCEEDED");
+    }
+    ask(&client, "first", "Hello").await.expect("the minute's only call was not made yet");
+    server.stop().await;
+}
