@@ -7,14 +7,14 @@ use causerie::{
         entry::{OutputStatus, Role, Thinking},
         settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
     },
-    upstream::{Provider, Request},
+    upstream::{MaxTokensField, Options, Provider, Request},
 };
 use serde_json::{Value, json};
 
 use crate::support::{
     golden::assert_golden,
     history::*,
-    upstream::{openai, provider, request, settings},
+    upstream::{openai, openai_options, provider, request, settings},
 };
 
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -92,7 +92,17 @@ fn every_argument_has_its_openai_name() {
     let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
     let tools = vec![function("get_weather", Some(parameters)), function("now", None)];
     let settings = Settings { instructions: "Be brief.".to_owned(), tools, ..with(args) };
-    assert_body("openai/requests/every_argument", &body(&settings, vec![user("Hello")], false));
+    let expected = body(&settings, vec![user("Hello")], false);
+    assert_body("openai/requests/every_argument", &expected);
+
+    // Servers that don't know OpenAI's newer name are sent the older one, and nothing else differs.
+    let older = Options { max_tokens_field: Some(MaxTokensField::MaxTokens), ..openai_options(NOWHERE) };
+    let older = Provider::new(older).expect("the options are right");
+    let mut sent = body_of(&older, &settings, vec![user("Hello")], false).expect("all of it can be told");
+    let fields = sent.as_object_mut().expect("an object");
+    let moved = fields.remove("max_tokens").expect("it is bounded");
+    fields.insert("max_completion_tokens".to_owned(), moved);
+    assert_eq!(sent, expected);
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub use self::{
     log::{Log, LogFormat},
     model::{Model, Price},
     problem::{ConfigError, Problem},
-    provider::{Dialect, KeyHeader, Provider},
+    provider::{Dialect, KeyHeader, MaxTokensField, Provider},
     reader::Row,
     retry::Retry,
     shutdown::Shutdown,

@@ -18,6 +18,8 @@ pub struct Provider {
     pub name: String,
     /// How it wants to be asked.
     pub dialect: Dialect,
+    /// The field of max_tokens, if not the dialect's own.
+    pub max_tokens_field: Option<MaxTokensField>,
     /// `http` or `https`, a host and perhaps a path, without a slash at the end. If the path ends in `/chat/completions`, it is
     /// asked as it is, perhaps with a query; else that is added, after `/v1` unless the path ends in it already.
     pub base_url: String,
@@ -56,6 +58,15 @@ pub enum Dialect {
     Mistral,
     /// As OpenAI does, and most others.
     OpenAi,
+}
+
+/// The field that bounds an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// `max_tokens`.
+    MaxTokens,
+    /// `max_completion_tokens`, which Mistral refuses.
+    MaxCompletionTokens,
 }
 
 /// How a key is sent.
@@ -116,6 +127,7 @@ impl Provider {
             defaults.dialect,
             "How the provider speaks chat completions: as Mistral does, or as OpenAI and most others.",
         );
+        let max_tokens_field = max_tokens_field(section, dialect);
         let base_url = section.required(
             "base_url",
             Rule::base_url(),
@@ -141,6 +153,7 @@ impl Provider {
         Provider {
             name: name.to_owned(),
             dialect,
+            max_tokens_field,
             // Left out: a fault, and nobody sees this.
             base_url: base_url.unwrap_or_default(),
             key,
@@ -158,6 +171,23 @@ impl Provider {
             models: Model::read_all(section),
         }
     }
+}
+
+fn max_tokens_field(section: &mut Section<'_, '_>, dialect: Dialect) -> Option<MaxTokensField> {
+    const NAME: &str = "max_tokens_field";
+    let field = section.optional(
+        NAME,
+        Rule::one_of(&[
+            ("max_tokens", MaxTokensField::MaxTokens),
+            ("max_completion_tokens", MaxTokensField::MaxCompletionTokens),
+        ]),
+        "The field that bounds an answer, if not the dialect's own: max_tokens of mistral, max_completion_tokens of openai. \
+         Where a server does not know it, neither max_tokens nor a budget holds; Ollama knows max_tokens only.",
+    );
+    if (dialect, field) == (Dialect::Mistral, Some(MaxTokensField::MaxCompletionTokens)) {
+        section.reject(NAME, "cannot be max_completion_tokens where dialect is mistral, which refuses that field");
+    }
+    field
 }
 
 struct Timeouts {

@@ -11,7 +11,7 @@ use crate::{
     engine::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits, RetryOptions, WindowBudget},
     offline::Offline,
     upstream::{
-        self, Catalogue, Dialect, KeyHeader, KeySource, Override, Price, Provider, Providers, Secret,
+        self, Catalogue, Dialect, KeyHeader, KeySource, MaxTokensField, Override, Price, Provider, Providers, Secret,
         guard::BreakerOptions,
     },
 };
@@ -69,6 +69,7 @@ fn options(provider: &config::Provider) -> upstream::Options {
     let config::Provider {
         name,
         dialect,
+        max_tokens_field,
         base_url,
         key,
         key_header,
@@ -94,6 +95,10 @@ fn options(provider: &config::Provider) -> upstream::Options {
             config::Dialect::Mistral => Dialect::Mistral,
             config::Dialect::OpenAi => Dialect::OpenAi,
         },
+        max_tokens_field: max_tokens_field.map(|field| match field {
+            config::MaxTokensField::MaxTokens => MaxTokensField::MaxTokens,
+            config::MaxTokensField::MaxCompletionTokens => MaxTokensField::MaxCompletionTokens,
+        }),
         base_url: base_url.clone(),
         key: key_source(key),
         key_place: key_place(name, key),
@@ -115,6 +120,7 @@ fn stand_in(provider: &config::Provider, offline: &Offline) -> upstream::Options
     upstream::Options {
         name: OFFLINE.to_owned(),
         dialect: Dialect::Mistral,
+        max_tokens_field: None,
         base_url: offline.base_url(),
         key: KeySource::Value(Secret::new(OFFLINE)),
         key_header: KeyHeader::Bearer,

@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Completion, Dialect, Entry, Failure, Fault, FaultClass, Options, Request, Secret, Transcript, chat,
+    Completion, Dialect, Entry, Failure, Fault, FaultClass, MaxTokensField, Options, Request, Secret, Transcript, chat,
     completion::Limits,
     endpoint::Endpoint,
     key::{KeyError, KeyHeader, Keys},
@@ -33,6 +33,7 @@ pub struct Provider {
 pub(super) struct Inner {
     pub(super) origin: Origin,
     dialect: Dialect,
+    max_tokens_field: MaxTokensField,
     pub(super) endpoint: Endpoint,
     keys: Keys,
     key_place: String,
@@ -62,6 +63,7 @@ impl Provider {
         let Options {
             name,
             dialect,
+            max_tokens_field,
             base_url,
             key,
             key_place,
@@ -83,6 +85,7 @@ impl Provider {
         let inner = Inner {
             origin,
             dialect,
+            max_tokens_field: max_tokens_field.unwrap_or(dialect.max_tokens_field()),
             endpoint,
             keys,
             key_place,
@@ -173,7 +176,8 @@ impl Provider {
 
     fn prepare(&self, request: &Request<'_>) -> Result<chat::Encoded, Failure> {
         self.require_own(request.transcript)?;
-        chat::encode(request, &request.transcript.messages, request.transcript.target())
+        let transcript = request.transcript;
+        chat::encode(request, &transcript.messages, transcript.target(), self.inner.max_tokens_field)
     }
 
     fn require_own(&self, transcript: &Transcript) -> Result<(), Failure> {

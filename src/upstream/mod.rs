@@ -34,7 +34,7 @@ use tokio::time::Instant;
 pub use self::{
     card::ModelCard,
     catalogue::{Card, Catalogue, Override, Price},
-    chat::Dialect,
+    chat::{Dialect, MaxTokensField},
     client::{OptionsError, Provider},
     completion::Completion,
     fault::{Fault, FaultClass},
@@ -52,6 +52,8 @@ pub struct Options {
     pub name: String,
     /// What it speaks.
     pub dialect: Dialect,
+    /// The field that bounds an answer, if not the dialect's own.
+    pub max_tokens_field: Option<MaxTokensField>,
     /// Such as `https://api.mistral.ai`, with or without `/v1`, or with another path that ends in a version. A path that ends in
     /// `/chat/completions` is taken as it is and may have a query. http or https, without user name.
     pub base_url: String,

@@ -197,6 +197,7 @@ mod tests {
         Provider::new(Options {
             name: name.to_owned(),
             dialect: crate::upstream::Dialect::Mistral,
+            max_tokens_field: None,
             base_url: "http://127.0.0.1:1".to_owned(),
             key: KeySource::NotNeeded,
             key_place: String::new(),

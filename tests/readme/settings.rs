@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use causerie::config::{Config, Covers, Dialect, KeyHeader, KeySource, Sources};
+use causerie::config::{Config, Covers, Dialect, KeyHeader, KeySource, MaxTokensField, Sources};
 
 use super::{blocks::blocks, text};
 
@@ -26,6 +26,10 @@ fn every_provider_that_is_shown_can_be_configured_so() {
         assert_eq!(provider.dialect, Dialect::OpenAi, "{}", provider.name);
         let keyless = matches!(provider.key, KeySource::NotNeeded);
         assert_eq!(keyless, ["ollama", "llama-cpp"].contains(&provider.name.as_str()), "{}", provider.name);
+        // They know the older field surely; the others' models may refuse it.
+        let older = ["ollama", "vllm", "llama-cpp"].contains(&provider.name.as_str());
+        let expected = older.then_some(MaxTokensField::MaxTokens);
+        assert_eq!(provider.max_tokens_field, expected, "{}", provider.name);
     }
     assert_eq!(providers[0].headers.len(), 1);
     assert_eq!(providers[1].key_header, KeyHeader::ApiKey);

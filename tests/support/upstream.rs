@@ -14,6 +14,7 @@ pub(crate) fn options(base_url: &str) -> Options {
     Options {
         name: "mistral".to_owned(),
         dialect: Dialect::Mistral,
+        max_tokens_field: None,
         base_url: base_url.to_owned(),
         key: KeySource::Value(Secret::new("sk-of-the-test")),
         key_place: "MISTRAL_API_KEY or providers.mistral.key_file".to_owned(),
@@ -31,10 +32,13 @@ pub(crate) fn provider(base_url: &str) -> Provider {
     Provider::new(options(base_url)).expect("the options are right")
 }
 
-/// A provider of OpenAI's dialect.
+/// The same of OpenAI's dialect.
+pub(crate) fn openai_options(base_url: &str) -> Options {
+    Options { name: "openai".to_owned(), dialect: Dialect::OpenAi, ..options(base_url) }
+}
+
 pub(crate) fn openai(base_url: &str) -> Provider {
-    let options = Options { name: "openai".to_owned(), dialect: Dialect::OpenAi, ..options(base_url) };
-    Provider::new(options).expect("the options are right")
+    Provider::new(openai_options(base_url)).expect("the options are right")
 }
 
 pub(crate) fn settings() -> Settings {

@@ -13,6 +13,7 @@ requests_per_minute = 60
 dialect = "openai"
 base_url = "https://api.openai.com/v1/"
 key_env = "OPENAI_API_KEY"
+max_tokens_field = "max_tokens"
 caller_keys = true
 connect_timeout = "1s"
 first_byte_timeout = "2s"
@@ -38,6 +39,7 @@ fn the_built_in_provider_needs_no_section() {
     let expected = Provider {
         name: "mistral".into(),
         dialect: Dialect::Mistral,
+        max_tokens_field: None,
         base_url: "https://api.mistral.ai".into(),
         key: KeySource::Missing { variable: Some("MISTRAL_API_KEY".into()) },
         key_header: KeyHeader::Bearer,
@@ -65,6 +67,7 @@ fn a_section_adds_a_provider_and_changes_the_built_in_one() {
     // A part before the slash that is no provider belongs to the model's name.
     assert_eq!(config.fallback_models, ["mistral/mistral-small-latest", "meta/llama-4"]);
     assert_eq!((openai.dialect, openai.base_url.as_str()), (Dialect::OpenAi, "https://api.openai.com/v1"));
+    assert_eq!(openai.max_tokens_field, Some(MaxTokensField::MaxTokens));
     let seconds = [openai.connect_timeout, openai.first_byte_timeout, openai.idle_timeout, openai.answer_timeout];
     assert_eq!(seconds.map(|timeout| timeout.as_secs()), [1, 2, 3, 4]);
     assert_eq!((openai.max_concurrent, openai.max_waiting, openai.caller_keys), (5, 0, true));
@@ -121,6 +124,14 @@ fn faults_of_a_provider_name_line_and_key() {
         ),
         (file("[providers]\nx = 1"), "providers.x (causerie.toml, line 2) is not a setting"),
         (file("providers = 1"), "providers (causerie.toml, line 1) is a section, not a value: write [providers]"),
+        (
+            provider("key_header = \"none\"\nmax_tokens_field = \"tokens\""),
+            "providers.x.max_tokens_field (causerie.toml, line 4) is \"tokens\"; it must be max_tokens or max_completion_tokens",
+        ),
+        (
+            file("providers.mistral.max_tokens_field = \"max_completion_tokens\""),
+            "providers.mistral.max_tokens_field (causerie.toml, line 1) cannot be max_completion_tokens where dialect is mistral",
+        ),
         (
             provider("key_header = \"none\"\nmax_wating = 1"),
             "providers.x.max_wating (causerie.toml, line 4) is not a setting; the nearest one is providers.x.max_waiting",

@@ -16,6 +16,25 @@ pub enum Dialect {
     OpenAi,
 }
 
+/// The field of chat completions that bounds an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// `max_tokens`, the older one. OpenAI's reasoning models refuse it.
+    MaxTokens,
+    /// `max_completion_tokens`. Mistral refuses it; Ollama passes over it (https://github.com/ollama/ollama/issues/7125), as do
+    /// other servers that don't know it, and then nothing bounds the answer.
+    MaxCompletionTokens,
+}
+
+impl MaxTokensField {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            MaxTokensField::MaxTokens => "max_tokens",
+            MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
 /// The provider that a history is encoded for.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::upstream) struct Target<'a> {
@@ -112,12 +131,11 @@ impl Dialect {
         }
     }
 
-    /// The field of `max_tokens`. OpenAI's reasoning models refuse the old name, and OpenAI refuses both at once. Ollama knows
-    /// only the old one and passes over the new (https://github.com/ollama/ollama/issues/7125).
-    pub(super) fn max_tokens_field(self) -> &'static str {
+    /// The field that bounds an answer, unless a provider is set to another. OpenAI refuses both at once.
+    pub(in crate::upstream) fn max_tokens_field(self) -> MaxTokensField {
         match self {
-            Dialect::Mistral => "max_tokens",
-            Dialect::OpenAi => "max_completion_tokens",
+            Dialect::Mistral => MaxTokensField::MaxTokens,
+            Dialect::OpenAi => MaxTokensField::MaxCompletionTokens,
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::{
-    dialect::{Dialect, Target},
+    dialect::{Dialect, MaxTokensField, Target},
     messages::Messages,
     render, wire,
 };
@@ -33,10 +33,11 @@ pub(in crate::upstream) fn encode(
     request: &Request<'_>,
     messages: &Messages,
     target: Target<'_>,
+    max_tokens_field: MaxTokensField,
 ) -> Result<Encoded, Failure> {
     let settings = request.settings;
     target.dialect.check_args(&settings.completion_args)?;
-    let mut body = serde_json::to_vec(&Head::new(request, target.dialect))
+    let mut body = serde_json::to_vec(&Head::new(request, target.dialect, max_tokens_field))
         .expect("writing to memory can't fail, and all keys are strings");
     let end = messages.end(target, request.continue_last);
     body.reserve(settings.instructions.len() + messages.closed().size_bytes() + end.json.len() + 100);
@@ -168,7 +169,7 @@ enum Parameters<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn new(request: &Request<'a>, dialect: Dialect) -> Head<'a> {
+    fn new(request: &Request<'a>, dialect: Dialect, max_tokens_field: MaxTokensField) -> Head<'a> {
         let Request {
             settings,
             model,
@@ -212,7 +213,7 @@ impl<'a> Head<'a> {
             stream_options: (stream && dialect.usage_on_request()).then_some(StreamOptions { include_usage: true }),
             temperature: *temperature,
             top_p: *top_p,
-            max_tokens: Named { name: dialect.max_tokens_field(), number: ceiling.or(*max_tokens).map(u64::from) },
+            max_tokens: Named { name: max_tokens_field.name(), number: ceiling.or(*max_tokens).map(u64::from) },
             stop,
             seed: Named { name: dialect.seed_field(), number: *random_seed },
             presence_penalty: *presence_penalty,

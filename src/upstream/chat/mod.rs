@@ -19,8 +19,8 @@ mod window;
 mod wire;
 
 pub(super) use decode::Answer;
-pub use dialect::Dialect;
 pub(super) use dialect::Target;
+pub use dialect::{Dialect, MaxTokensField};
 pub(super) use encode::{Encoded, encode};
 pub(super) use errors::{Refusal, refused};
 pub(super) use messages::Messages;
