@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::wire;
 use crate::upstream::Piece;
 
+/// What a call counts towards the output limit beside its texts: it becomes an entry, and each piece is compared with all calls.
+const CALL_BYTES: usize = 256;
+
 /// The calls of one answer, in the order in which they began.
 #[derive(Default)]
 pub(super) struct Calls {
@@ -46,6 +49,11 @@ impl Calls {
             self.calls.len() - 1
         });
         self.calls[at].take(at, name, arguments)
+    }
+
+    /// What they count towards the output limit beside their texts.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.calls.len() * CALL_BYTES
     }
 
     /// Whether there is a call.

@@ -172,7 +172,9 @@ impl Answer {
         for (position, call) in calls.into_iter().enumerate() {
             self.interrupt_echo();
             self.count(calls::size_bytes(&call))?;
+            let before = self.calls.size_bytes();
             self.pieces.extend(self.calls.take(call, position, of));
+            self.count(self.calls.size_bytes() - before)?;
         }
         Ok(())
     }

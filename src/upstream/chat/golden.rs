@@ -184,10 +184,19 @@ fn calls_count_before_they_have_a_name() {
         br#"{"choices":[{"delta":{"tool_calls":[{"id":"call_1"}]}}]}"#,
     ];
     for event in events {
-        let mut answer = answer("mistral", None, 12);
+        let mut answer = answer("mistral", None, 300);
         assert_eq!(answer.take_event(event), Ok(()));
-        let events = [event; 3].into_iter();
+        let events = [event; 20].into_iter();
         assert!(events.map(|event| answer.take_event(event)).any(|taken| taken.is_err()), "{}", event.escape_ascii());
         assert_eq!(answer.pop(), None);
     }
+}
+
+#[test]
+fn calls_count_however_empty_they_are() {
+    let calls: Vec<_> = (0..1000).map(|i| serde_json::json!({"id": i.to_string()})).collect();
+    let event = serde_json::json!({"choices": [{"delta": {"tool_calls": calls}}]}).to_string();
+    let mut answer = answer("mistral", None, 100_000);
+    let failure = answer.take_event(event.as_bytes()).expect_err("a call is more than its texts");
+    assert!(failure.message.ends_with("it is longer than 100000 bytes"), "{failure}");
 }
