@@ -173,7 +173,8 @@ async fn tokens_are_set_aside_and_given_back() {
     let client = server.client().await;
     // Each sets aside more than 500, and uses 11: three would be the minute's if nothing were given back.
     for at in 0..20 {
-        ask(&client, &at.to_string(), "Hello").await.expect("what was not used is there again");
+        let turn = ask_within(&client, &at.to_string(), Duration::from_secs(20)).await;
+        turn.expect("what was not used is there again");
     }
     let large = ask(&client, "large", &"words and words ".repeat(2000)).await.expect_err("it never fits");
     assert_promised(&large, ErrorReason::InvalidRequest, "large");
