@@ -21,8 +21,8 @@ pub enum Dialect {
 pub enum MaxTokensField {
     /// `max_tokens`, the older one. OpenAI's reasoning models refuse it.
     MaxTokens,
-    /// `max_completion_tokens`. Mistral refuses it; Ollama passes over it (https://github.com/ollama/ollama/issues/7125), as do
-    /// other servers that don't know it, and then nothing bounds the answer.
+    /// `max_completion_tokens`. Mistral refuses it; Ollama (<https://github.com/ollama/ollama/issues/7125>) and other servers
+    /// that don't know it pass over it, and then nothing bounds the answer.
     MaxCompletionTokens,
 }
 
