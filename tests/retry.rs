@@ -97,7 +97,7 @@ async fn what_a_broken_answer_used_is_added_up() {
 async fn nobody_is_asked_before_the_time_that_the_provider_named() {
     let soon = Timestamp::now() + SignedDuration::from_secs(2);
     let date = rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&soon).expect("a date");
-    let rows: [(&str, Reply, u64); 5] = [
+    let rows: [(&str, Reply, u64); 6] = [
         ("503-seconds", refusal(503).header("retry-after", "0.3"), 300),
         ("429-seconds", refusal(429).header("retry-after", "1"), 1000),
         ("429-milliseconds", refusal(429).header("retry-after-ms", "250"), 250),
@@ -111,6 +111,8 @@ async fn nobody_is_asked_before_the_time_that_the_provider_named() {
                 .header("x-ratelimit-reset-req-minute", "1"),
             1000,
         ),
+        // A provider that names none is left alone for so long.
+        ("429-without-a-word", refusal(429), 1000),
     ];
     let server = TestServer::with(&RETRIES).await;
     let checks = rows.iter().map(|(name, refused, told_ms)| {

@@ -1,5 +1,7 @@
 //! What statuses say, and what each reason promises: the contract's error table, told again and not taken from the code.
 
+use std::ops::RangeInclusive;
+
 use causerie::proto::ErrorReason;
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -103,6 +105,13 @@ pub(crate) fn pushback(status: &Status) -> Option<&str> {
 pub(crate) fn retry_ms(details: &ErrorDetails) -> Option<u64> {
     let delay = details.retry_info()?.retry_delay?;
     u64::try_from(delay.as_millis()).ok()
+}
+
+/// The delay of `RetryInfo` is within this; `None`: there is none.
+pub(crate) fn assert_retry(status: &Status, expected: Option<&RangeInclusive<u64>>, name: &str) {
+    let told = retry_ms(&status.get_error_details());
+    let is_told = told.zip(expected).is_some_and(|(told, expected)| expected.contains(&told));
+    assert!(is_told || (told.is_none() && expected.is_none()), "{name}: {told:?} for {expected:?} in {status:?}");
 }
 
 /// The status that a turn or an event carries, as a client would get it from a call.

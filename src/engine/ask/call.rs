@@ -134,7 +134,7 @@ impl Asking<'_> {
             permit.succeeded();
             return Ok(());
         };
-        let Fault { failure, class, answered, retry_after_ms, quota } = fault;
+        let Fault { mut failure, class, answered, retry_after_ms, quota } = fault;
         if !answered {
             permit.quota(&quota);
         }
@@ -149,11 +149,14 @@ impl Asking<'_> {
             FaultClass::TooLong => Next::Shorten,
             FaultClass::Transient => {
                 permit.failed();
-                Next::Again { told_ms: retry_after_ms }
+                Next::Again { told: retry_after_ms.map(Duration::from_millis) }
             }
             FaultClass::RateLimited => {
-                permit.rate_limited(retry_after_ms.map(Duration::from_millis));
-                Next::Again { told_ms: retry_after_ms }
+                let told = retry_after_ms.map(Duration::from_millis);
+                // Where the provider names no time our own holds, for this turn and for the caller who is to come back.
+                let wait = permit.rate_limited(told).max(told);
+                failure.retry_after_ms = failure.retry_after_ms.max(wait.map(failures::ms));
+                Next::Again { told: wait }
             }
         };
         Err(Miss { failure, next })

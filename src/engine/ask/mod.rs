@@ -7,7 +7,7 @@ mod call;
 mod prompt;
 mod tally;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(super) use self::tally::{Tally, Total};
 use super::{
@@ -58,8 +58,8 @@ struct Miss {
 enum Next {
     /// Nothing.
     End,
-    /// The same again, not sooner than the provider said.
-    Again { told_ms: Option<u64> },
+    /// The same again, not sooner than the provider or its guard said.
+    Again { told: Option<Duration> },
     /// A shorter history, or a larger window.
     Shorten,
     /// Another model.
@@ -175,8 +175,7 @@ impl<'a> Asking<'a> {
                     }
                     Some(_) | None => return Err(miss),
                 },
-                Next::Again { told_ms } => {
-                    let told = told_ms.map(std::time::Duration::from_millis);
+                Next::Again { told } => {
                     let Some(delay) = retries.next(told, self.plan.deadline) else { return Err(miss) };
                     self.retry(target, miss.failure, delay).await;
                 }
@@ -184,7 +183,7 @@ impl<'a> Asking<'a> {
         }
     }
 
-    async fn retry(&mut self, target: &Target, why: Failure, delay: std::time::Duration) {
+    async fn retry(&mut self, target: &Target, why: Failure, delay: Duration) {
         let attempt = self.progress.tally.attempts_at(&target.name);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(model = target.name, attempt, delay_ms, reason = ?why.reason, "the provider is asked again");

@@ -45,6 +45,14 @@ impl Gate {
         self.state
     }
 
+    /// How long until one may try; `None`: it is open, or one tries.
+    pub(super) fn closed_for(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Closed(until) if now < until => Some(until - now),
+            State::Closed(_) | State::Open | State::Probing => None,
+        }
+    }
+
     /// A call goes out. Only when it may: open, or its time has come.
     pub(super) fn pass(&mut self) -> Pass {
         let probe = matches!(self.state, State::Closed(_));

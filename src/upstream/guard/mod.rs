@@ -174,13 +174,9 @@ impl Guard {
         let now = Instant::now();
         let slots = &self.shared.slots;
         let mut state = self.shared.lock();
-        let closed_for = match state.gate.state() {
-            gate::State::Closed(until) if now < until => Some(until - now),
-            gate::State::Closed(_) | gate::State::Open | gate::State::Probing => None,
-        };
         Snapshot {
             breaker: state.breaker.state(now),
-            closed_for,
+            closed_for: state.gate.closed_for(now),
             waiting: state.metered.len() + state.unmetered.len(),
             in_use: slots.in_use(),
             slots: slots.max(),

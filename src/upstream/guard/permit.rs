@@ -96,22 +96,23 @@ impl Permit {
     /// The provider answered 429: nobody goes until it is to be asked again (default 1 s, doubled with each further 429 up to
     /// 60 s, and up to a quarter more), then one turn tries first. If nothing came before, the call gives back what it took:
     /// where a provider counts refused calls too, what it has left says so. Neutral for the breaker. Unless the call is not
-    /// metered: then only its own key is limited.
-    pub fn rate_limited(&mut self, retry_after: Option<Duration>) {
+    /// metered: then only its own key is limited. Returns for how long nobody goes, if that is so.
+    pub fn rate_limited(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         if self.outcome == Outcome::Final {
-            return;
+            return None;
         }
         let now = Instant::now();
         let mut state = self.guard.lock();
         state.breaker.left(self.went.breaker, now);
         let before = std::mem::replace(&mut self.outcome, Outcome::Final);
-        let Some(pass) = self.went.gate else { return };
+        let pass = self.went.gate?;
         if before == Outcome::None {
             state.untake(&mut self.went, now);
         }
         if state.gate.refused(pass, retry_after, now) {
             state.metered.wake_all();
         }
+        state.gate.closed_for(now)
     }
 
     /// The tokens that the call really used. The last word counts. Without effect if the call is not metered.
