@@ -21,6 +21,8 @@ mod functions;
 mod fuzz_edge;
 mod interrupted;
 mod keys;
+#[cfg(target_os = "linux")]
+mod leaks;
 mod limits;
 mod listing;
 mod models;

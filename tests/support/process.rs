@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
@@ -38,7 +39,7 @@ pub(crate) struct Ended {
 /// Flags for a store and a provider.
 pub(crate) fn flags(store: &Path, base_url: &str) -> Flags {
     let key = store.with_extension("key");
-    std::fs::write(&key, "test-key").expect("a writable folder");
+    fs::write(&key, "test-key").expect("a writable folder");
     [
         ("--listen", "127.0.0.1:0".to_owned()),
         ("--providers-mistral-base-url", base_url.to_owned()),
@@ -96,6 +97,18 @@ impl Process {
         let address = self.address.expect("the process was started, not only spawned");
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         endpoint.connect().await.expect("the process listens")
+    }
+
+    /// Memory that it holds, in bytes. Linux only, as the next one.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Files and sockets that it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
     }
 
     /// Ends the process at once (SIGKILL).
