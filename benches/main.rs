@@ -55,9 +55,14 @@ fn measure(args: &Args) -> Result<()> {
     let begun = machine::Ticks::now();
     let mut report = Report::new(machine::facts(&bench)?, args.quick);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut failed = Vec::new();
     for section in args.sections() {
         eprintln!("{section}: measuring");
-        report.add(runtime.block_on(section.run(&bench))?);
+        match runtime.block_on(section.run(&bench)) {
+            Ok(figures) => report.add(figures),
+            // What the others measure is shown all the same.
+            Err(error) => failed.push(format!("{section}: {error}")),
+        }
     }
     report.finish(machine::Ticks::now().stolen_share_since(begun));
     if let Some(folder) = args.json.parent() {
@@ -68,5 +73,5 @@ fn measure(args: &Args) -> Result<()> {
     println!("{table}");
     eprintln!("written to {}", args.json.display());
     bench.clean_up();
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
 }
