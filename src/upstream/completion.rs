@@ -7,7 +7,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Piece, Quota, Request,
+    Failure, Fault, FaultClass, Piece, Quota, Reached, Request,
     chat::Answer,
     client::cause,
     origin::Origin,
@@ -61,7 +61,7 @@ impl Until {
         } else {
             (FaultClass::Transient, format!("{} {what} for {} ms", origin.provider, self.patience.as_millis()))
         };
-        Fault::new(class, origin.failure(Reason::Timeout, text))
+        Fault { reached: Reached::Sent, ..Fault::new(class, origin.failure(Reason::Timeout, text)) }
     }
 }
 
@@ -225,7 +225,7 @@ fn broken(failure: Failure) -> Fault {
 
 /// After the head of a successful answer.
 fn within_answer(fault: Fault, quota: Quota) -> Fault {
-    Fault { answered: true, quota, ..fault }
+    Fault { reached: Reached::Answered, quota, ..fault }
 }
 
 /// What the body is, by its content type. Gateways that can't stream answer with the whole, which is as good.
