@@ -113,6 +113,22 @@ async fn what_fails_again_everywhere_stays_where_it_is() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_not_asked_is_no_switch() {
+    let (server, second) = two("", &[]).await;
+    server.provider.on_model("ill", [refusal(503)]);
+    second.on_every(Reply::text("wrong"));
+    // OpenAI has no such argument.
+    let args = Some(proto::CompletionArgs { safe_prompt: Some(true), ..Default::default() });
+    let start = proto::StartRequest { completion_args: args, ..with_fallback("ill", &["other/strict", "spare"]) };
+    server.provider.on_model("spare", [stream_of(&["I stand in"], "stop")]);
+    let seen = events_of(&server.client().await, run(start)).await;
+    let told: Vec<_> = switches(&seen.events).iter().map(|switch| (&*switch.from_model, &*switch.to_model)).collect();
+    assert_eq!(told, [("ill", "spare")]);
+    assert_eq!((asked(seen.turn()), second.connections()), (vec![("ill", 1), ("spare", 1)], 0));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_lists_of_request_model_and_configuration_go_before_each_other() {
     let own = "[providers.mistral.models.listed]\nfallback_models = [\"other/own\"]\n\
                [providers.mistral.models.alone]\nfallback_models = []\n";

@@ -198,3 +198,19 @@ async fn what_comes_after_the_finish_can_not_spoil_the_answer() {
     }
     server.stop().await;
 }
+
+/// However it was cut in pieces: four bytes are a token until the model has said otherwise.
+#[tokio::test]
+async fn what_was_written_is_estimated_by_its_text() {
+    let server = TestServer::start().await;
+    let client = server.client().await;
+    for (model, word, pieces) in [("in-words", "word ", 100), ("at-once", &*"word ".repeat(100), 1)] {
+        let events = (0..pieces).map(|_| event(&says(word)));
+        server.provider.on_model(model, [Reply::raw_sse(events.chain(["never".to_owned()])).cut_after(pieces)]);
+        let start = proto::StartRequest { model: model.to_owned(), ..start("Hello") };
+        let seen = events_of(&client, run(start)).await;
+        let usage = seen.turn().usage.clone().expect("an estimate");
+        assert_eq!((usage.completion_tokens, usage.estimated), (125, true), "{model}");
+    }
+    server.stop().await;
+}

@@ -16,7 +16,7 @@ use crate::support::{
     forwarding::{RETRIES, start_on, with},
     provider::{Captured, Reply},
     server::{Client, TestServer},
-    status::{assert_promised, named, reason_of, retry_ms, told},
+    status::{assert_promised, carried, named, reason_of, retry_ms, told},
 };
 use crate::transport::caller::{Caller, frame_of};
 
@@ -154,9 +154,14 @@ async fn who_finds_all_places_taken_waits_until_its_deadline() {
     server.provider.reply(slow);
     let (first, _) = begin(&client, "first").await;
     server.provider.next_request().await;
-    assert_eq!(reason_of(&ask_shortly(&server, "limited").await), "TIMEOUT");
+    let late = ask_shortly(&server, "limited").await;
+    assert_eq!((reason_of(&late).as_str(), told(&late, "limit").as_str()), ("RATE_LIMIT_EXCEEDED", "max_concurrent"));
+    let turn = calls::get_turn(&mut client.clone(), &told(&late, "turn_id")).await.expect("kept");
+    assert_eq!(reason_of(&carried(turn.error.as_ref().expect("an error"))), "RATE_LIMIT_EXCEEDED");
     // Its place in the queue is free again.
-    let (waits, _) = begin(&client, "waits").await;
+    let (waits, waiting) = begin(&client, "waits").await;
+    let turn = calls::get_turn(&mut client.clone(), &waiting).await.expect("in flight");
+    assert_eq!(turn.state(), proto::turn::State::Queued);
     let status = ask(&client, "full", "Hello").await.expect_err("full");
     assert_sent_away(&status, "full", "max_concurrent");
     server.provider.reply(Reply::text("fine"));
@@ -189,7 +194,11 @@ async fn tokens_are_set_aside_and_given_back() {
     let wants_all = proto::StartRequest { completion_args: Some(args), ..start_on("limited-too", "Hello") };
     let reader = watch(&client, run(wants_all)).await;
     while server.provider.next_request().await.json["model"] != "limited-too" {}
-    assert_eq!(reason_of(&ask_shortly(&server, "limited-too").await), "TIMEOUT");
+    let late = ask_shortly(&server, "limited-too").await;
+    assert_eq!(
+        (reason_of(&late).as_str(), told(&late, "limit").as_str()),
+        ("RATE_LIMIT_EXCEEDED", "tokens_per_minute")
+    );
     gate.open();
     reader.rest().await.turn();
     let after = calls::run(&mut client.clone(), "after", Request::Start(start_on("limited-too", "Hello"))).await;

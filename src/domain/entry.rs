@@ -298,7 +298,19 @@ pub enum Chunk {
     },
 }
 
+/// For tags, lengths and names.
+const ALLOWANCE: usize = 16;
+
 impl Chunk {
+    /// How many bytes of content it has: what a model has written, if it is an output.
+    pub fn content_bytes(&self) -> usize {
+        match self {
+            Chunk::Text(text) => text.len(),
+            Chunk::Thinking(thinking) => thinking.content.iter().map(Chunk::content_bytes).sum(),
+            other => other.size_bytes() - ALLOWANCE,
+        }
+    }
+
     /// About as many bytes as it takes in a message.
     pub fn size_bytes(&self) -> usize {
         let content = match self {
@@ -316,7 +328,7 @@ impl Chunk {
             Chunk::File { file_id } => file_id.len(),
             Chunk::Reference { reference_ids } => reference_ids.iter().map(|id| id.len() + 2).sum(),
         };
-        content + 16
+        content + ALLOWANCE
     }
 }
 

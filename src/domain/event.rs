@@ -126,7 +126,7 @@ impl EventKind {
     /// How many bytes of output it carries; 0 if it is no delta.
     pub fn delta_bytes(&self) -> usize {
         match self {
-            EventKind::MessageOutputDelta { chunk, .. } => chunk.size_bytes(),
+            EventKind::MessageOutputDelta { chunk, .. } => chunk.content_bytes(),
             EventKind::FunctionCallDelta { arguments, .. } => arguments.len(),
             EventKind::ResponseStarted { .. }
             | EventKind::UpstreamRetry { .. }

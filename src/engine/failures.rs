@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::request::Truncation;
 use crate::{
     domain::{ConversationId, EntryId, Failure, Reason, TurnId},
     store,
@@ -96,11 +97,15 @@ pub(super) fn broken_off(model: &str) -> Failure {
 }
 
 /// The history does not fit, by our own reckoning.
-pub(super) fn too_long(model: &str, tokens: u64, window: u64) -> Failure {
-    let text = format!(
-        "the history has about {tokens} tokens, and the context window of {model} has {window}: shorten it, take another \
-         model, or set forwarding.truncation"
-    );
+pub(super) fn too_long(model: &str, tokens: u64, window: u64, truncation: Truncation) -> Failure {
+    let advice = match truncation {
+        Truncation::Off => "shorten it, take another model, or set forwarding.truncation",
+        Truncation::DropOldest => {
+            "what must stay of it (instructions, and the last message) is too long; shorten that, or take another model"
+        }
+    };
+    let text =
+        format!("the history has about {tokens} tokens, and the context window of {model} has {window}: {advice}");
     Failure::new(Reason::ContextLengthExceeded, text)
         .with("model", model)
         .with("requested_tokens", tokens.to_string())
@@ -115,7 +120,10 @@ pub(super) fn not_admitted(model: &str, refused: Refused) -> Failure {
             Failure::new(Reason::ServiceUnavailable, text).with("model", model).retry_after_ms(ms(retry_in))
         }
         Refused::QueueFull { limit, waiting, retry_in } => {
-            let text = format!("{waiting} turns wait for {model} already, because of {}", limit_text(limit));
+            let text = format!(
+                "{waiting} turns wait for {model} already, as many as may (max_waiting), because of {}",
+                limit_text(limit)
+            );
             Failure::new(Reason::RateLimitExceeded, text)
                 .with("model", model)
                 .with("limit", limit_name(limit))

@@ -1,7 +1,10 @@
 //! A turn in flight: its log, who is attached to it, and how it is stopped.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,8 @@ pub(super) struct Live {
     pub(super) opening: Turn,
     /// The caller's request id.
     pub(super) request: Option<RequestKey>,
+    /// Whether a model was asked yet.
+    asked: AtomicBool,
     /// Whether somebody may come back to it after a lost connection.
     reattachable: bool,
     attached: watch::Sender<usize>,
@@ -58,7 +63,7 @@ impl Live {
         let Opening { id, parent_id, model, agent_id, created_at, request, reattachable } = opening;
         let opening = Turn {
             id,
-            state: TurnState::Running,
+            state: TurnState::Queued,
             finish_reason: None,
             conversation_id: None,
             parent_id,
@@ -79,6 +84,7 @@ impl Live {
             log: Arc::new(Log::new(id)),
             opening,
             request,
+            asked: AtomicBool::new(false),
             reattachable,
             attached: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -90,7 +96,13 @@ impl Live {
     /// The turn as it stands.
     pub(super) fn snapshot(&self) -> Turn {
         let ended = self.ended.get().cloned();
-        ended.unwrap_or_else(|| Turn { last_sequence: self.log.last_sequence(), ..self.opening.clone() })
+        let state = if self.asked.load(Ordering::Relaxed) { TurnState::Running } else { TurnState::Queued };
+        ended.unwrap_or_else(|| Turn { state, last_sequence: self.log.last_sequence(), ..self.opening.clone() })
+    }
+
+    /// Notes that a model is asked now.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Notes how the turn ended, just before its terminal event.

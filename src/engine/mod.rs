@@ -247,6 +247,7 @@ impl Engine {
             stream: caller.streaming,
             require_head: matches!(request.base, Base::Append { require_head: true, .. }),
             deadline: caller.deadline.map_or(longest, |deadline| deadline.min(longest)),
+            timeout: caller.deadline.is_none_or(|deadline| longest < deadline).then_some(shared.options.turn_timeout),
             key: caller.key.clone(),
         };
         let key = request.request.clone();

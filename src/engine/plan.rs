@@ -1,6 +1,6 @@
 //! What a turn will do, decided before it runs: everything that can be refused is refused here, and nothing was done yet.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -35,6 +35,8 @@ pub(super) struct Plan {
     pub(super) store: bool,
     pub(super) require_head: bool,
     pub(super) deadline: Instant,
+    /// It is this longest time of all turns that ends at the deadline, not the caller's patience.
+    pub(super) timeout: Option<Duration>,
     /// How the request reaches a model.
     pub(super) forwarding: Forwarding,
     /// The caller's own key.
@@ -58,6 +60,7 @@ pub(super) struct Terms {
     pub(super) stream: bool,
     pub(super) require_head: bool,
     pub(super) deadline: Instant,
+    pub(super) timeout: Option<Duration>,
     pub(super) key: Option<Secret>,
 }
 
@@ -94,6 +97,7 @@ pub(super) fn plan(
         store,
         require_head: terms.require_head,
         deadline: terms.deadline,
+        timeout: terms.timeout,
         forwarding,
         key: terms.key,
         spend: ground.spend,

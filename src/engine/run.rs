@@ -3,6 +3,8 @@
 
 use std::{pin::pin, sync::Arc};
 
+use futures_util::FutureExt;
+
 use super::{
     Shared,
     ask::{Asking, Progress, Tally, Total},
@@ -82,16 +84,46 @@ impl Run {
         };
         let cut = {
             let mut asking = Asking::new(&self.shared, &self.place, &self.plan, question, &mut progress);
-            tokio::select! {
+            let mut asked = pin!(asking.ask());
+            let result = tokio::select! {
                 biased;
-                why = &mut stop => Some(cut_by(why)),
-                result = asking.ask() => result.err().map(|failure| Cut { failure, cancelled: false }),
+                // What waits until the same moment knows better what it has waited for.
+                why = &mut stop => match why {
+                    Stop::Deadline => asked.as_mut().now_or_never().ok_or(why),
+                    Stop::Cancelled | Stop::Abandoned | Stop::Shutdown => Err(why),
+                },
+                result = &mut asked => Ok(result),
+            };
+            match result {
+                Ok(ended) => ended.err().map(|failure| Cut { failure, cancelled: false }),
+                Err(why) => Some(self.cut_by(why)),
             }
         };
         progress.stop();
         let Progress { outputs, assembler, tally, purse, omissions, pieces: _ } = progress;
         let (finish, total) = (assembler.finish, tally.total(&question.target.name));
         Outcome { outputs, finish, total, omissions, purse: Some(purse), cut }
+    }
+
+    fn cut_by(&self, why: Stop) -> Cut {
+        let model = &self.plan.settings.model;
+        let (reason, text) = match (why, self.plan.timeout) {
+            (Stop::Cancelled, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
+            (Stop::Abandoned, _) => {
+                (Reason::TurnCancelled, "the turn was cancelled because its caller left".to_owned())
+            }
+            (Stop::Deadline, None) => (Reason::Timeout, format!("the call's deadline passed before {model} was done")),
+            (Stop::Deadline, Some(timeout)) => {
+                let text = format!(
+                    "{model} was not done in {} s, the longest that a turn may take (turns.timeout)",
+                    timeout.as_secs()
+                );
+                (Reason::Timeout, text)
+            }
+            (Stop::Shutdown, _) => (Reason::ShuttingDown, format!("the server shut down before {model} was done")),
+        };
+        let cancelled = matches!(why, Stop::Cancelled | Stop::Abandoned);
+        Cut { failure: Failure::new(reason, text), cancelled }
     }
 
     fn purse(&self) -> Purse {
@@ -249,6 +281,9 @@ impl Run {
     fn announce(self, turn: Turn) {
         let live = &self.place.live;
         tracing::debug!(state = ?turn.state, finish = ?turn.finish_reason, events = turn.last_sequence, "the turn ended");
+        if let Some(failure) = &turn.error {
+            log_failure(&turn, failure);
+        }
         let at = ended_at(&turn);
         let last = terminal(&turn);
         if self.shared.options.log_content {
@@ -256,6 +291,27 @@ impl Run {
         }
         live.end(turn);
         live.log.push(at, [last]);
+    }
+}
+
+/// The reason and where it comes from. The message may quote what others wrote.
+fn log_failure(turn: &Turn, failure: &Failure) {
+    let Turn { state, model, .. } = turn;
+    let told = |key: &str| failure.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let (provider, http_status, attempts) = (told("provider"), told("http_status"), told("attempts"));
+    let reason = failure.reason;
+    match reason {
+        // Every turn will fail so until the operator does something.
+        Reason::InvalidApiKey
+        | Reason::ApiKeyMissing
+        | Reason::InsufficientCredits
+        | Reason::StoreFailed
+        | Reason::Internal => {
+            tracing::warn!(turn = %turn.id, ?state, ?reason, model, provider, http_status, attempts, "the turn failed");
+        }
+        _ => {
+            tracing::info!(turn = %turn.id, ?state, ?reason, model, provider, http_status, attempts, "the turn failed")
+        }
     }
 }
 
@@ -275,17 +331,6 @@ fn terminal(turn: &Turn) -> EventKind {
         }
         _ => EventKind::ResponseDone { turn: Arc::new(turn.clone()) },
     }
-}
-
-fn cut_by(why: Stop) -> Cut {
-    let (reason, text) = match why {
-        Stop::Cancelled => (Reason::TurnCancelled, "the turn was cancelled"),
-        Stop::Abandoned => (Reason::TurnCancelled, "the turn was cancelled because its caller left"),
-        Stop::Deadline => (Reason::Timeout, "the deadline passed before the model was done"),
-        Stop::Shutdown => (Reason::ShuttingDown, "the server shut down before the model was done"),
-    };
-    let cancelled = matches!(why, Stop::Cancelled | Stop::Abandoned);
-    Cut { failure: Failure::new(reason, text), cancelled }
 }
 
 impl Outcome {

@@ -54,6 +54,8 @@ impl Asking<'_> {
                 return Err(Miss::end(failure));
             }
         }
+        self.announce_switch(target);
+        self.place.live.ask();
         self.progress.tally.begin(target, estimate.tokens, self.question.stream);
         self.progress.omissions = prompt.transcript.omissions().to_vec();
         self.progress.omissions.extend(prompt.cut.clone());

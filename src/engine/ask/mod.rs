@@ -33,6 +33,8 @@ pub(super) struct Asking<'a> {
     pub(super) progress: &'a mut Progress,
     /// The history as entries, once it was needed so.
     history: Option<Vec<Arc<Entry>>>,
+    /// The model that was asked last and why it failed, until another one is asked.
+    left: Option<(Arc<Target>, Failure)>,
 }
 
 /// How far a turn has come. Outlives a turn that is stopped in the middle.
@@ -92,18 +94,18 @@ impl<'a> Asking<'a> {
         question: &'a Question,
         progress: &'a mut Progress,
     ) -> Asking<'a> {
-        Asking { shared, place, plan, question, progress, history: None }
+        Asking { shared, place, plan, question, progress, history: None, left: None }
     }
 
     /// Asks the turn's own model, then those that may stand in for it.
     pub(super) async fn ask(&mut self) -> Result<(), Failure> {
         let own = self.question.target.clone();
         let Err(mut first) = self.ask_model(&own).await else { return Ok(()) };
-        let mut asked = own.clone();
         let mut tried: Vec<String> = Vec::new();
-        let mut why = first.failure.clone();
+        let mut last = first.failure.clone();
         let mut next = first.next;
-        for name in self.shared.models.fallbacks(&asked, &self.plan.forwarding.fallback) {
+        self.left = Some((own.clone(), last.clone()));
+        for name in self.shared.models.fallbacks(&own, &self.plan.forwarding.fallback) {
             if next == Next::End && tried.is_empty() || !self.may_move_on() {
                 break;
             }
@@ -113,18 +115,15 @@ impl<'a> Asking<'a> {
             if other.name == own.name || tried.contains(&other.name) || !on_own_key {
                 continue;
             }
-            self.switch(&asked, &other, why);
-            match self.ask_model(&other).await {
-                Ok(()) => return Ok(()),
-                Err(miss) => {
-                    tried.push(other.name.clone());
-                    (why, next) = (miss.failure, miss.next);
-                }
+            let Err(miss) = self.ask_model(&other).await else { return Ok(()) };
+            if self.left.is_none() {
+                self.left = Some((other.clone(), miss.failure.clone()));
             }
-            asked = other;
+            tried.push(other.name.clone());
+            (last, next) = (miss.failure, miss.next);
         }
         if !tried.is_empty() {
-            first.failure.message.push_str(&format!("; {} could not stand in: {why}", tried.join(", ")));
+            first.failure.message.push_str(&format!("; {} could not stand in: {last}", tried.join(", ")));
             first.failure = first.failure.with("fallback_models", tried.join(","));
         }
         Err(self.gave_up(first.failure))
@@ -136,7 +135,9 @@ impl<'a> Asking<'a> {
         outputs.is_empty() || (self.plan.forwarding.continue_on_other_model && !outputs.has_calls())
     }
 
-    fn switch(&mut self, from: &Target, to: &Target, why: Failure) {
+    /// Says that this model is asked in place of the one before, if there was one.
+    fn announce_switch(&mut self, to: &Target) {
+        let Some((from, why)) = self.left.take() else { return };
         tracing::info!(from = from.name, to = to.name, reason = ?why.reason, "another model is asked");
         let event = EventKind::UpstreamSwitched {
             from_model: from.name.clone(),

@@ -37,6 +37,7 @@ pub(super) struct Prompt {
 impl Asking<'_> {
     /// What this model is told, as whole as it may be.
     pub(super) async fn prompt(&mut self, target: &Arc<Target>) -> Result<Prompt, Miss> {
+        target.provider.dialect().check_args(&self.plan.settings.completion_args).map_err(Miss::end)?;
         let own = &self.question.history;
         let whole = if own.transcript.is_for(&target.provider) && self.progress.outputs.is_empty() {
             Prompt {
@@ -56,11 +57,11 @@ impl Asking<'_> {
             Truncation::DropOldest if needed.tokens + self.room(window) > window => {
                 let shorter = self.window(target, window).await?;
                 if shorter.is_none() && needed.at_least > window {
-                    return Err(too_long(target, needed.tokens, window));
+                    return Err(self.too_long(target, needed.tokens, window));
                 }
                 Ok(shorter.unwrap_or(whole))
             }
-            Truncation::Off if needed.at_least > window => Err(too_long(target, needed.tokens, window)),
+            Truncation::Off if needed.at_least > window => Err(self.too_long(target, needed.tokens, window)),
             Truncation::Off | Truncation::DropOldest => Ok(whole),
         }
     }
@@ -114,6 +115,11 @@ impl Asking<'_> {
         u32::try_from(tokens).unwrap_or(u32::MAX)
     }
 
+    fn too_long(&self, target: &Target, tokens: u64, window: u64) -> Miss {
+        let truncation = self.plan.forwarding.truncation;
+        Miss { next: Next::Shorten, ..Miss::end(failures::too_long(&target.name, tokens, window, truncation)) }
+    }
+
     fn encode(&self, target: &Target, entries: &[Arc<Entry>], cut: Option<Omission>) -> Result<Prompt, Miss> {
         let transcript = target.provider.encode(entries).map_err(Miss::end)?;
         let last: Option<&Body> = entries.last().map(|entry| &entry.body);
@@ -135,8 +141,4 @@ impl Asking<'_> {
         let history = self.history.iter().flatten().chain(self.plan.inputs.iter()).cloned();
         Ok(history.chain(self.progress.outputs.so_far()).collect())
     }
-}
-
-fn too_long(target: &Target, tokens: u64, window: u64) -> Miss {
-    Miss { next: Next::Shorten, ..Miss::end(failures::too_long(&target.name, tokens, window)) }
 }

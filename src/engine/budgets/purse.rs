@@ -258,10 +258,10 @@ impl Ceiling {
 
     fn exceeded(&self, [limit, left, needed]: [&str; 3], fits_when_empty: bool, now: Time) -> Failure {
         let advice = match &self.of {
-            Of::Turn => "lower `max_tokens`, or raise the budget",
-            Of::Tree => "lower `max_tokens`, or start another conversation",
-            Of::Window { .. } if fits_when_empty => "lower `max_tokens`, or try again when its window ends",
-            Of::Window { .. } => "lower `max_tokens`, or raise the budget",
+            Of::Turn => "set a lower `max_tokens`, or raise the budget",
+            Of::Tree => "set a lower `max_tokens`, or start another conversation",
+            Of::Window { .. } if fits_when_empty => "set a lower `max_tokens`, or try again when its window ends",
+            Of::Window { .. } => "set a lower `max_tokens`, or raise the budget",
         };
         let title = self.of.title();
         let text = format!("{title} is {limit}, {left} are left, and the call could take {needed}: {advice}");

@@ -52,10 +52,7 @@ pub(in crate::grpc) fn details(failure: &Failure) -> Vec<Any> {
         details.push(any("google.rpc.ResourceInfo", &info));
     }
     if status::code(*reason) == Code::ResourceExhausted {
-        let subject = status::name(*reason).to_ascii_lowercase();
-        let description = "the message tells the limit and how far it was passed".to_owned();
-        let violation = pb::quota_failure::Violation { subject, description, ..Default::default() };
-        details.push(any("google.rpc.QuotaFailure", &pb::QuotaFailure { violations: vec![violation] }));
+        details.push(any("google.rpc.QuotaFailure", &pb::QuotaFailure { violations: vec![quota_violation(failure)] }));
     }
     details
 }
@@ -69,6 +66,28 @@ fn retry_info(ms: u64) -> pb::RetryInfo {
     let seconds = i64::try_from(ms / 1000).expect("a thousandth of a u64 is an i64");
     let nanos = i32::try_from(ms % 1000 * 1_000_000).expect("less than a second is less than 2^31 nanoseconds");
     pb::RetryInfo { retry_delay: Some(Duration { seconds, nanos }) }
+}
+
+/// Which limit was met, and whose.
+fn quota_violation(failure: &Failure) -> pb::quota_failure::Violation {
+    let told = |key: &str| failure.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let (subject, description) = match (failure.reason, told("limit"), told("model"), told("provider")) {
+        (Reason::BudgetExceeded, ..) => {
+            let (budget, limit) = (told("budget").unwrap_or_default(), told("limit").unwrap_or_default());
+            (
+                format!("budget:{budget}"),
+                format!("the budget has {limit}, and {} are left", told("left").unwrap_or_default()),
+            )
+        }
+        (Reason::RateLimitExceeded, Some(limit), Some(model), _) => {
+            (format!("model:{model}"), format!("{limit} of {model}"))
+        }
+        (Reason::RateLimitExceeded, _, _, Some(provider)) => {
+            (format!("provider:{provider}"), format!("the rate limit of {provider} itself"))
+        }
+        (reason, ..) => (status::name(reason).to_ascii_lowercase(), "the message tells the limit".to_owned()),
+    };
+    pb::quota_failure::Violation { subject, description, ..Default::default() }
 }
 
 fn bad_request(violations: &[Violation]) -> pb::BadRequest {

@@ -18,7 +18,8 @@ use tonic::{Code, Status};
 
 use super::{Around, Handler, is_infrastructure, status};
 
-/// How long after the deadline a stream may still end itself, with its own last event. A unary call has none to lose.
+/// How long after the deadline a call may still end itself: a turn tells better what it has waited for, and a stream has its
+/// own last event.
 const HEAD_START: Duration = Duration::from_millis(25);
 
 /// Request extension: when the call's deadline passes. Absent if neither the caller nor the server set one.
@@ -55,7 +56,7 @@ impl Around for Deadlines {
         let outcome = tokio::select! {
             biased;
             response = inner.answer(request) => Some(response),
-            () = sleep_until(deadline.0) => None,
+            () = sleep_until(deadline.0 + HEAD_START) => None,
         };
         match outcome {
             Some(response) => response.map(|inner| Body::new(Limited::new(inner, deadline.0))),

@@ -45,7 +45,7 @@ impl Finish {
         if std::mem::replace(&mut self.is_logged, true) {
             return;
         }
-        let duration_ms = self.arrived.elapsed().as_secs_f64() * 1000.0;
+        let duration_ms = self.arrived.elapsed().as_micros() as f64 / 1000.0;
         // Probes ask every few seconds, and calls that go well are the rule: `causerie::rpc=debug` shows them all.
         let quiet = self.is_infrastructure || code == Code::Ok;
         let code = status::code_name(code);
