@@ -198,3 +198,16 @@ async fn what_the_other_one_does_not_take_is_named_by_its_entry() {
     assert_eq!(second.connections(), 0);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_provider_that_is_misspelt_is_told_with_those_that_there_are() {
+    let second = ScriptedProvider::start().await;
+    let server = TestServer::configured(&other(&second), &[]).await;
+    server.provider.reply(Reply::json(404, &json!({"message": "no such model", "code": "3040"})));
+    let start = Request::Start(start_on("othr/large", "Hello"));
+    let status = calls::run(&mut server.client().await, "misspelt", start).await.expect_err("no such model");
+    assert_promised(&status, ErrorReason::ModelNotFound, "misspelt");
+    let told = "if \"othr\" is meant as a provider: there are mistral, other";
+    assert!(status.message().contains(told), "{}", status.message());
+    server.stop().await;
+}

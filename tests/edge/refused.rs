@@ -92,7 +92,9 @@ fn what_leads_a_conversation() {
     refused(proto::StartRequest { model: String::new(), ..good() }, &["model"]);
     refused(proto::StartRequest { agent_id: "agent_1".to_owned(), ..good() }, &["agent_id"]);
     refused(proto::StartRequest { model: "x".repeat(257), ..good() }, &["model"]);
-    refused(proto::StartRequest { model: "two words".to_owned(), ..good() }, &["model"]);
+    for model in ["two words", "/model", "provider/"] {
+        refused(proto::StartRequest { model: model.to_owned(), ..good() }, &["model"]);
+    }
     refused(proto::StartRequest { model: String::new(), agent_id: "ü".to_owned(), ..good() }, &["agent_id"]);
 }
 

@@ -19,7 +19,10 @@ use super::{
     plan::{Plan, Question},
     registry::Place,
 };
-use crate::domain::{Entry, EventKind, Failure, Omission, fold::Outputs};
+use crate::{
+    domain::{Entry, EventKind, Failure, Omission, Reason, fold::Outputs},
+    upstream::Provider,
+};
 
 /// A shorter history is tried so often; each is at most 70 % of the one before.
 const SHORTENED_MAX: u32 = 8;
@@ -151,10 +154,22 @@ impl<'a> Asking<'a> {
     fn gave_up(&self, failure: Failure) -> Failure {
         let attempts = self.progress.tally.attempts();
         let mut failure = failure.with("attempts", attempts.to_string());
+        if failure.reason == Reason::ModelNotFound {
+            failure.message.push_str(&self.mistaken_provider().unwrap_or_default());
+        }
         if attempts > 1 {
             failure.message.push_str(&format!(" (after {attempts} attempts)"));
         }
         failure
+    }
+
+    /// What a model's name with a slash may have meant, that was taken for a model of the default provider.
+    fn mistaken_provider(&self) -> Option<String> {
+        let providers = self.shared.models.providers();
+        let (prefix, _) =
+            self.question.target.name.split_once('/').filter(|(prefix, _)| providers.get(prefix).is_none())?;
+        let names: Vec<&str> = providers.iter().map(Provider::name).collect();
+        Some(format!("; if {prefix:?} is meant as a provider: there are {}", names.join(", ")))
     }
 
     /// Asks one model, as often as it is worth while.

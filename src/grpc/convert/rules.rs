@@ -28,9 +28,12 @@ pub(super) fn visible_ascii(at: &Path<'_>, text: &str, max: usize, violations: &
     }
 }
 
-/// The name of a model.
+/// The name of a model: `name`, or `provider/name`.
 pub(super) fn model(at: &Path<'_>, name: &str, violations: &mut Violations) {
     visible_ascii(at, name, 256, violations);
+    if name.starts_with('/') || name.ends_with('/') {
+        violations.add(at, format_args!("must be `name` or `provider/name`; it begins or ends with a slash"));
+    }
 }
 
 /// The id of an agent.
