@@ -138,17 +138,21 @@ impl Budgets {
         lock(&self.inner.accounts).known.remove(&Account::Tree(root));
     }
 
-    /// Removes what was spent in windows that began a day before the oldest one of now, or earlier; returns the number of rows.
-    /// Blocks.
+    /// Removes what was spent in windows that are over, however long they were; returns the number of rows. Blocks.
+    ///
+    /// What is configured now says nothing of the windows that rows were written in: a start without a budget, or with a shorter
+    /// window, must not forget what was spent under it. A row is small beside the turn that it is of, which stays.
     pub(super) fn expire_windows(&self) -> Result<u64, store::Error> {
         let now = ids::now();
-        let oldest = self.inner.windows.iter().map(|window| window.start(now).unix_us).min();
-        let before = oldest.unwrap_or(now.unix_us).saturating_sub(DAY_US);
+        let configured = self.inner.windows.iter().map(|window| window.length_us).max().unwrap_or(0);
+        let before = now.unix_us.saturating_sub(configured.max(LONGEST_WINDOW_US)).saturating_sub(DAY_US);
         self.inner.store.expire_windows(Time { unix_us: before })
     }
 }
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
+/// No window can be configured that is longer.
+const LONGEST_WINDOW_US: i64 = 366 * DAY_US;
 
 impl Window {
     /// `name`: the model as [`Models`](super::models::Models) names it.

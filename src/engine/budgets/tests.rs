@@ -419,6 +419,27 @@ async fn a_call_counts_in_the_window_in_which_it_was_reserved() {
 }
 
 #[tokio::test]
+async fn a_start_without_a_budget_forgets_nothing_that_was_spent_under_it() {
+    let ground = Ground::new().await;
+    let year = || vec![window("year", 366 * 86_400, 1000)];
+    let budgets = ground.budgets(year());
+    let mut purse = budgets.purse(turn(), ground.root, None, None);
+    purse.reserve(call(900)).await.expect("there is room");
+    purse.settle(900, None);
+    // Before any window of now.
+    let gone = Account::Window { name: "gone".into(), start: Time { unix_us: ids::now().unix_us - 368 * DAY_US } };
+    ground.store.charge(&[purse.charges(), vec![charge(&gone, 5)]].concat()).await.expect("charged");
+    drop(purse);
+
+    for windows in [vec![], vec![window("year", 60, 1000)]] {
+        assert!(ground.budgets(windows).expire_windows().expect("writable") <= 1, "only what is long gone");
+    }
+    assert_eq!(ground.store.spent(&gone), Ok(Spent::default()));
+    let mut purse = ground.budgets(year()).purse(turn(), ground.root, None, None);
+    assert_eq!(left(purse.reserve(call(101)).await.expect_err("it was spent")), "100 tokens");
+}
+
+#[tokio::test]
 async fn without_a_budget_nothing_is_touched() {
     let ground = Ground::new().await;
     let other = WindowBudget { provider: Some("openai".into()), ..window("other", 60, 1) };
