@@ -75,7 +75,7 @@ impl State {
         if !ask.metered {
             return Look::Fits;
         }
-        if let Some(most) = self.tokens.limit()
+        if let Some(most) = self.tokens.configured()
             && ask.prompt_tokens > most
         {
             return Look::Refused(Refused::TooLarge { limit: Limit::Tokens, tokens: ask.prompt_tokens, most });
@@ -102,7 +102,7 @@ impl State {
             gate::State::Probing => return (Limit::RetryAfter, None),
         };
         let requests = self.requests.fits_at(turns(ahead), now);
-        let amount = self.charge(ask);
+        let amount = self.charge(ask, now);
         let tokens = self.tokens.fits_at(ahead.tokens.saturating_add(amount), now);
         let rows = [(Limit::RetryAfter, gate), (Limit::Tokens, tokens), (Limit::Requests, requests)];
         // The last of equals: requests are what is told where both are short.
@@ -123,7 +123,7 @@ impl State {
         if !ask.metered {
             return Went { tick: Tick::default(), tokens: 0, breaker, gate: None };
         }
-        let tokens = self.charge(ask);
+        let tokens = self.charge(ask, now);
         self.requests.take(1, now);
         let tick = self.tokens.take(tokens, now);
         Went { tick, tokens, breaker, gate: Some(self.gate.pass()) }
@@ -163,10 +163,10 @@ impl State {
         self.metered.wake_first();
     }
 
-    /// What a turn takes from the minute's tokens: its estimate, or the whole minute if only its output exceeds that.
-    pub(super) fn charge(&self, ask: &Ask) -> u64 {
+    /// What a turn takes from the minute's tokens: its estimate, or the whole minute if that is less.
+    pub(super) fn charge(&self, ask: &Ask, now: Instant) -> u64 {
         let estimate = ask.prompt_tokens.saturating_add(ask.output_tokens);
-        self.tokens.limit().map_or(estimate, |limit| estimate.min(limit))
+        self.tokens.limit(now).map_or(estimate, |limit| estimate.min(limit))
     }
 
     /// Tokens may be given back earlier than they are forgotten. Requests aren't, and the provider's word stands.
