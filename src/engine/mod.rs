@@ -18,6 +18,7 @@ mod registry;
 pub mod request;
 mod retry;
 mod run;
+mod targets;
 mod transfer;
 pub mod window;
 

@@ -1,13 +1,15 @@
 //! The models that turns can ask: each with its provider, its guard, its price and what is known of its tokens.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+#[cfg(test)]
+mod tests;
 
-use moka::sync::Cache;
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use super::{
     budgets::WindowBudget,
     request::Fallback,
     retry::{Retries, RetryOptions},
+    targets::Targets,
 };
 use crate::{
     domain::{Money, Usage},
@@ -17,11 +19,6 @@ use crate::{
         guard::{BreakerOptions, Guard, GuardOptions, Slots},
     },
 };
-
-/// Callers name models as they like: so many are remembered, the others are found anew.
-const REMEMBERED: u64 = 4096;
-/// What a guard and an estimator have learned is worth nothing after so long without use.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// How models are reached.
 #[derive(Debug, Clone)]
@@ -94,7 +91,7 @@ pub(super) struct Models {
     slots: BTreeMap<String, Arc<Slots>>,
     /// Those that the configuration says something of: their limits must not be forgotten.
     configured: BTreeMap<String, Arc<Target>>,
-    others: Cache<String, Arc<Target>>,
+    others: Targets,
 }
 
 impl Target {
@@ -102,17 +99,13 @@ impl Target {
     pub(super) fn cost(&self, usage: &Usage) -> Option<Money> {
         self.card.price.as_ref().map(|price| price.cost(usage))
     }
-
-    pub(super) fn card(&self) -> &Card {
-        &self.card
-    }
 }
 
 impl Models {
     pub(super) fn new(options: ModelOptions) -> Models {
         let slots = options.policies.iter().map(|(name, policy)| (name.clone(), Slots::new(policy.max_concurrent)));
-        let others = Cache::builder().max_capacity(REMEMBERED).time_to_idle(FORGOTTEN_AFTER).build();
-        let mut models = Models { slots: slots.collect(), configured: BTreeMap::new(), others, options };
+        let (slots, configured, others) = (slots.collect(), BTreeMap::new(), Targets::default());
+        let mut models = Models { slots, configured, others, options };
         let named = models.options.providers.iter().flat_map(|provider| {
             let policy = models.options.policies.get(provider.name());
             policy.into_iter().flat_map(|policy| policy.models.keys()).map(|model| {
@@ -143,20 +136,19 @@ impl Models {
         // All names of a model lead to one guard.
         match self.configured.get(&canonical) {
             Some(target) => target.clone(),
-            None => {
-                let build = || Arc::new(self.build(provider, model, canonical.clone()));
-                self.others.get_with_by_ref(&canonical, build)
-            }
+            None => self.others.get(&canonical, || self.build(provider, model, canonical.clone())),
         }
+    }
+
+    /// The name of a model that all its names with and without a provider lead to.
+    pub(super) fn canonical(&self, name: &str) -> String {
+        let (provider, model) = self.options.providers.route(name);
+        self.options.providers.canonical(&provider, model)
     }
 
     /// A budget on a model, whichever of its names the operator chose.
     pub(super) fn named(&self, budget: WindowBudget) -> WindowBudget {
-        let canonical = |name: String| {
-            let (provider, model) = self.options.providers.route(&name);
-            self.options.providers.canonical(&provider, model)
-        };
-        WindowBudget { model: budget.model.map(canonical), ..budget }
+        WindowBudget { model: budget.model.map(|name| self.canonical(&name)), ..budget }
     }
 
     /// The models that are asked when this one fails, in order.
@@ -164,22 +156,21 @@ impl Models {
         let names: &[String] = match asked {
             Fallback::Never => &[],
             Fallback::Models(names) => names,
-            Fallback::Configured => self
-                .model_policy(of)
-                .and_then(|policy| policy.fallback_models.as_ref())
-                .unwrap_or(&self.options.fallback_models),
+            Fallback::Configured => self.configured_fallbacks(of.provider.name(), &of.model),
         };
         names.to_vec()
+    }
+
+    /// Those that the configuration names for a model of a provider.
+    pub(super) fn configured_fallbacks(&self, provider: &str, model: &str) -> &[String] {
+        let policy = self.options.policies.get(provider).and_then(|policy| policy.models.get(model));
+        policy.and_then(|policy| policy.fallback_models.as_ref()).unwrap_or(&self.options.fallback_models)
     }
 
     /// How large its context window is: as configured or built in, else as the provider has said lately.
     pub(super) fn context_tokens(&self, target: &Target) -> Option<u64> {
         let told = || self.options.providers.known_card(&target.provider, &target.model)?.context_tokens;
         target.card.context_tokens.or_else(told)
-    }
-
-    fn model_policy(&self, of: &Target) -> Option<&ModelPolicy> {
-        self.options.policies.get(of.provider.name())?.models.get(&of.model)
     }
 
     fn build(&self, provider: Provider, model: &str, name: String) -> Target {

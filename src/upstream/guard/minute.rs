@@ -83,6 +83,12 @@ impl Minute {
         self.used
     }
 
+    /// It knows nothing that a new one would not: nothing counts, and of what was told nothing holds.
+    pub(super) fn is_blank(&mut self, now: Instant) -> bool {
+        let holds = |word: Option<Word>| word.is_some_and(|word| now < word.until);
+        self.used(now) == 0 && !holds(self.told) && !holds(self.shared)
+    }
+
     /// When so much more fits, if nothing else goes out and nothing is given back. Not after `now`: at once.
     pub(super) fn fits_at(&mut self, amount: u64, now: Instant) -> Instant {
         let used = self.used(now);

@@ -143,6 +143,20 @@ pub struct Snapshot {
     pub tokens_used: u64,
 }
 
+/// What would be lost with a guard, the least first. Callers make up names of models, and what a guard of those knows must not
+/// displace what one of a model knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holds {
+    /// Nothing that a new one would not know.
+    Nothing,
+    /// What went out or failed lately, or what the provider told, of a model that never answered with success.
+    Counts,
+    /// Such a model's breaker is open, or its gate is closed.
+    Block,
+    /// Any of these, of a model that has answered.
+    Answered,
+}
+
 /// The guard of one model of one provider. Clones are the same guard.
 #[derive(Debug, Clone)]
 pub struct Guard {
@@ -169,6 +183,11 @@ impl Guard {
             Begun::Goes(permit) => Ok(permit),
             Begun::Waits(place) => place.wait().await,
         }
+    }
+
+    /// What would be lost if it were forgotten now. Of calls that run or wait it says nothing: they hold the guard.
+    pub fn holds(&self) -> Holds {
+        self.shared.lock().holds(Instant::now())
     }
 
     /// What it does now.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Ask, GuardOptions, Limit, Refused,
+    Ask, GuardOptions, Holds, Limit, Refused,
     breaker::{self, Breaker},
     gate::{self, Gate},
     minute::{Minute, Tick, Told},
@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) tokens: Minute,
     pub(super) gate: Gate,
     pub(super) breaker: Breaker,
+    /// A call was answered with success, ever.
+    pub(super) has_answered: bool,
     pub(super) metered: Queue,
     /// Turns on keys of their own wait for slots only; those that wait for our account's limits must not hold them up.
     pub(super) unmetered: Queue,
@@ -58,6 +60,7 @@ impl State {
             tokens: Minute::new(options.tokens_per_minute.map(Into::into), now),
             gate: Gate::default(),
             breaker: Breaker::new(options.breaker, now),
+            has_answered: false,
             metered: Queue::default(),
             unmetered: Queue::default(),
         }
@@ -65,6 +68,17 @@ impl State {
 
     pub(super) fn queue(&mut self, metered: bool) -> &mut Queue {
         if metered { &mut self.metered } else { &mut self.unmetered }
+    }
+
+    pub(super) fn holds(&mut self, now: Instant) -> Holds {
+        let blocks = !self.breaker.is_closed() || self.gate.state() != gate::State::Open;
+        let counts = self.breaker.has_failures(now) || !self.requests.is_blank(now) || !self.tokens.is_blank(now);
+        match (blocks, counts) {
+            (false, false) => Holds::Nothing,
+            (true, _) | (_, true) if self.has_answered => Holds::Answered,
+            (true, _) => Holds::Block,
+            (false, true) => Holds::Counts,
+        }
     }
 
     /// Whether a turn may go that has this before it. The one place that decides.
