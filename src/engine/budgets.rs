@@ -33,8 +33,8 @@ pub struct WindowBudget {
     pub ceiling: Budget,
     /// Only calls of this provider count; `None`: of all.
     pub provider: Option<String>,
-    /// Only calls of this model count, however turns name it; `None`: of all.
-    pub model: Option<String>,
+    /// Only calls of these models count, under any of the names that are built in for them; `None`: of all.
+    pub models: Option<Vec<String>>,
 }
 
 impl WindowBudget {
@@ -157,8 +157,9 @@ const LONGEST_WINDOW_US: i64 = 366 * DAY_US;
 impl Window {
     /// `name`: the model as [`Models`](super::models::Models) names it.
     fn covers(&self, provider: &str, name: &str) -> bool {
-        let WindowBudget { provider: of_provider, model: of_model, .. } = &self.budget;
-        of_provider.as_ref().is_none_or(|of| of == provider) && of_model.as_ref().is_none_or(|of| of == name)
+        let WindowBudget { provider: of_provider, models, .. } = &self.budget;
+        let is_among = |models: &Vec<String>| models.iter().any(|of| of == name);
+        of_provider.as_ref().is_none_or(|of| of == provider) && models.as_ref().is_none_or(is_among)
     }
 
     /// When the window began that a moment is in.

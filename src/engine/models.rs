@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::{
     budgets::WindowBudget,
@@ -61,10 +65,10 @@ pub struct RateLimits {
     pub tokens_per_minute: Option<std::num::NonZeroU64>,
 }
 
-/// What is said of a model.
+/// What is said of a model, by one of its names.
 #[derive(Debug, Clone, Default)]
 pub struct ModelPolicy {
-    /// In place of the provider's.
+    /// In place of the provider's, for all names that are built in for it together; the lower where two of them have limits.
     pub limits: RateLimits,
     /// In place of the list for all; empty: none.
     pub fallback_models: Option<Vec<String>>,
@@ -78,6 +82,7 @@ pub(super) struct Target {
     pub(super) provider: Provider,
     /// As the provider names it.
     pub(super) model: String,
+    /// One for all names of the model.
     pub(super) guard: Guard,
     pub(super) estimator: Estimator,
     /// Callers may bring keys of their own.
@@ -92,6 +97,8 @@ pub(super) struct Models {
     /// Those that the configuration says something of: their limits must not be forgotten.
     configured: BTreeMap<String, Arc<Target>>,
     others: Targets,
+    /// The guards of models that have several names built in, by their own names. They stay: there are not many.
+    of_several_names: Mutex<BTreeMap<String, Guard>>,
 }
 
 impl Target {
@@ -104,8 +111,13 @@ impl Target {
 impl Models {
     pub(super) fn new(options: ModelOptions) -> Models {
         let slots = options.policies.iter().map(|(name, policy)| (name.clone(), Slots::new(policy.max_concurrent)));
-        let (slots, configured, others) = (slots.collect(), BTreeMap::new(), Targets::default());
-        let mut models = Models { slots, configured, others, options };
+        let mut models = Models {
+            slots: slots.collect(),
+            configured: BTreeMap::new(),
+            others: Targets::default(),
+            of_several_names: Mutex::default(),
+            options,
+        };
         let named = models.options.providers.iter().flat_map(|provider| {
             let policy = models.options.policies.get(provider.name());
             policy.into_iter().flat_map(|policy| policy.models.keys()).map(|model| {
@@ -133,7 +145,8 @@ impl Models {
     pub(super) fn target(&self, name: &str) -> Arc<Target> {
         let (provider, model) = self.options.providers.route(name);
         let canonical = self.options.providers.canonical(&provider, model);
-        // All names of a model lead to one guard.
+        // With and without its provider's name a model is one target. Under an alias it is another, with the same guard: the
+        // provider is asked for the name that the caller chose, and its answer is priced and stored under that.
         match self.configured.get(&canonical) {
             Some(target) => target.clone(),
             None => self.others.get(&canonical, || self.build(provider, model, canonical.clone())),
@@ -146,9 +159,18 @@ impl Models {
         self.options.providers.canonical(&provider, model)
     }
 
-    /// A budget on a model, whichever of its names the operator chose.
+    /// A budget on a model, whichever of its names the operator chose: on all that are built in for it.
     pub(super) fn named(&self, budget: WindowBudget) -> WindowBudget {
-        WindowBudget { model: budget.model.map(|name| self.canonical(&name)), ..budget }
+        let all_names = |name: &String| {
+            let (provider, model) = self.options.providers.route(name);
+            let names = self.options.catalogue.names(provider.name(), model);
+            if names.is_empty() {
+                return vec![self.canonical(name)];
+            }
+            names.into_iter().map(|name| self.options.providers.canonical(&provider, name)).collect()
+        };
+        let models = budget.models.map(|models| models.iter().flat_map(all_names).collect());
+        WindowBudget { models, ..budget }
     }
 
     /// The models that are asked when this one fails, in order.
@@ -174,23 +196,43 @@ impl Models {
     }
 
     fn build(&self, provider: Provider, model: &str, name: String) -> Target {
-        let policy = self.options.policies.get(provider.name()).expect("every provider has a policy");
-        let slots = self.slots.get(provider.name()).expect("every policy has slots").clone();
-        let own = policy.models.get(model).map(|policy| policy.limits).unwrap_or_default();
-        let options = GuardOptions {
-            requests_per_minute: own.requests_per_minute.or(policy.limits.requests_per_minute),
-            tokens_per_minute: own.tokens_per_minute.or(policy.limits.tokens_per_minute),
-            max_waiting: policy.max_waiting,
-            breaker: self.options.breaker,
-        };
+        let policy = self.policy(&provider);
         Target {
             name,
             card: self.options.catalogue.card(provider.name(), model),
+            guard: self.guard(&provider, model),
             provider,
             model: model.to_owned(),
-            guard: Guard::new(options, slots),
             estimator: Estimator::default(),
             caller_keys: policy.caller_keys,
         }
+    }
+
+    /// The guard of a model, the same for all names that are built in for it.
+    fn guard(&self, provider: &Provider, model: &str) -> Guard {
+        let names = self.options.catalogue.names(provider.name(), model);
+        let [own, _, ..] = names.as_slice() else { return self.new_guard(provider, &[model]) };
+        let own = self.options.providers.canonical(provider, own);
+        let mut guards = self.of_several_names.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.entry(own).or_insert_with(|| self.new_guard(provider, &names)).clone()
+    }
+
+    fn new_guard(&self, provider: &Provider, names: &[&str]) -> Guard {
+        let policy = self.policy(provider);
+        let slots = self.slots.get(provider.name()).expect("every policy has slots").clone();
+        let own = names.iter().filter_map(|name| policy.models.get(*name)).map(|policy| policy.limits);
+        let requests_per_minute = own.clone().filter_map(|limits| limits.requests_per_minute).min();
+        let tokens_per_minute = own.filter_map(|limits| limits.tokens_per_minute).min();
+        let options = GuardOptions {
+            requests_per_minute: requests_per_minute.or(policy.limits.requests_per_minute),
+            tokens_per_minute: tokens_per_minute.or(policy.limits.tokens_per_minute),
+            max_waiting: policy.max_waiting,
+            breaker: self.options.breaker,
+        };
+        Guard::new(options, slots)
+    }
+
+    fn policy(&self, provider: &Provider) -> &ProviderPolicy {
+        self.options.policies.get(provider.name()).expect("every provider has a policy")
     }
 }

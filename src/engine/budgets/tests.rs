@@ -128,7 +128,7 @@ fn dollars(picos: i64) -> Option<Budget> {
 
 fn window(name: &str, seconds: u64, max: u64) -> WindowBudget {
     let ceiling = tokens(max).expect("a budget");
-    WindowBudget { name: name.into(), window: Duration::from_secs(seconds), ceiling, provider: None, model: None }
+    WindowBudget { name: name.into(), window: Duration::from_secs(seconds), ceiling, provider: None, models: None }
 }
 
 /// So many tokens, each of which costs a picodollar.
@@ -385,7 +385,7 @@ async fn the_first_turn_of_a_tree_reserves_in_memory_and_commits_what_it_used() 
 async fn a_call_counts_in_the_window_in_which_it_was_reserved() {
     let ground = Ground::new().await;
     let day = WindowBudget { provider: Some("mistral".into()), ..window("day", 86_400, 100) };
-    let large = WindowBudget { model: Some("large".into()), ..window("large", 86_400, 1) };
+    let large = WindowBudget { models: Some(vec!["large".into()]), ..window("large", 86_400, 1) };
     let budgets = ground.budgets(vec![day, large]);
     let (yesterday, today) = (Time { unix_us: 86_399_999_999 }, Time { unix_us: 86_400_000_000 });
     let mut purse = budgets.purse(turn(), ground.root, None, None);

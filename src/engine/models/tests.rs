@@ -115,3 +115,29 @@ async fn a_model_in_use_stays_and_one_at_rest_may_go() {
     assert!(Arc::ptr_eq(&used, &models.target("used")));
     assert!(at_rest.upgrade().is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_names_of_a_model_share_its_limits() {
+    let small = ("mistral-small-2603", per_minute(2));
+    let models = models(&[small, ("mistral-large-latest", per_minute(3)), ("mistral-large-2512", per_minute(2))]);
+    for (round, (names, calls)) in [
+        // As for all; by the section of one name; the lower of two.
+        (["mistral-medium-latest", "mistral-medium-3", "mistral/mistral-medium-3-5"], 1),
+        (["mistral-small-latest", "mistral-small-2603", "mistral/mistral-small-latest"], 2),
+        (["mistral-large-latest", "mistral-large-2512", "mistral-large-latest"], 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for name in &names[..calls] {
+            admit(&models, name).await.expect("within the limit").succeeded();
+        }
+        for name in names {
+            assert_eq!(limit(admit(&models, name).await), Limit::Requests, "{name}");
+            assert_eq!(models.target(name).name, models.canonical(name), "a turn keeps the name");
+        }
+        made_up(&models, round).await;
+        assert_eq!(limit(admit(&models, names[0]).await), Limit::Requests);
+    }
+    admit(&models, "mistral-large-2407").await.expect("another model");
+}
