@@ -214,6 +214,37 @@ async fn a_window_counts_all_turns_that_it_covers() {
 }
 
 #[tokio::test]
+async fn limits_and_budgets_of_a_model_hold_under_all_its_names() {
+    let file = "[providers.mistral.models.mistral-small-latest]\nrequests_per_minute = 2\n\
+                [[budgets]]\nname = \"large\"\nwindow = \"366d\"\nmax_tokens = 100\nmodel = \"mistral-large-latest\"\n";
+    let server = TestServer::configured(file, &[("providers.mistral.max_waiting", "0")]).await;
+    let mut client = server.client().await;
+    server.provider.on_every(Reply::text("fine"));
+    for model in ["mistral-large-2512", "mistral/mistral-large-latest"] {
+        let turn = ask(&mut client, Request::Start(small(model))).await.expect("it fits");
+        let name = model.trim_start_matches("mistral/");
+        assert_eq!(
+            (turn.model.as_str(), server.provider.next_request().await.json["model"].as_str()),
+            (model, Some(name))
+        );
+    }
+    let args = proto::CompletionArgs { max_tokens: Some(90), ..Default::default() };
+    for model in ["mistral-large-2512", "mistral-large-latest"] {
+        let large = proto::StartRequest { completion_args: Some(args.clone()), ..start_on(model, "?") };
+        let (name, _, left) = exceeded(ask(&mut client, Request::Start(large)).await);
+        assert_eq!((name, left), ("large".to_owned(), format!("{} tokens", 100 - 2 * USED)), "{model}");
+    }
+    ask(&mut client, Request::Start(small("mistral-large-2407"))).await.expect("another model");
+
+    for model in ["mistral-small-2603", "mistral-small-latest"] {
+        ask(&mut client, Request::Start(small(model))).await.expect("two a minute");
+    }
+    let refused = ask(&mut client, Request::Start(small("mistral-small-2603"))).await.expect_err("the third");
+    assert_eq!(told(&refused, "limit"), "requests_per_minute");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn sums_add_up_along_a_history() {
     let server = TestServer::configured(PRICES, &[]).await;
     let mut client = server.client().await;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use causerie::proto::{self, ErrorReason, stream_events_request::Request};
-use futures_util::future::{join_all, select};
+use futures_util::{
+    StreamExt,
+    future::{join_all, select},
+};
 use prost::Message;
 use serde_json::json;
 use tokio::time::Instant;
@@ -289,5 +292,35 @@ async fn time_in_our_own_queue_is_time_of_retries() {
     assert_eq!((told(&status, "http_status").as_str(), told(&status, "attempts").as_str()), ("503", "1"));
     let ms = retry_ms(&status.get_error_details()).expect("when there is one");
     assert!((50_000..=62_000).contains(&ms), "{ms}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn names_that_callers_make_up_and_lists_of_models_wipe_no_limit() {
+    let server = server(&[("requests_per_minute", "1"), ("max_waiting", "0")]).await;
+    let client = server.client().await;
+    let cards: Vec<_> = (0..6000).map(|at| json!({"id": format!("model-{at}"), "object": "model"})).collect();
+    let refused = Reply::json(404, &json!({"message": "Model not found"}));
+    server.provider.on_model("limited", [Reply::text("fine"), Reply::text("too many")]);
+    ask(&client, "first", "Hello").await.expect("within the limit");
+
+    server.provider.on_every(refused);
+    let made_up = (0..4200).map(|at| {
+        let mut client = client.clone();
+        async move {
+            let request = proto::StartRequest { store: Some(false), ..start_on(&format!("made-up-{at}"), "Hello") };
+            let status = calls::run(&mut client, "made-up", Request::Start(request)).await.expect_err("no such model");
+            assert_eq!(reason_of(&status), "MODEL_NOT_FOUND");
+        }
+    });
+    futures_util::stream::iter(made_up).buffer_unordered(50).collect::<Vec<()>>().await;
+    server.provider.on_every(Reply::json(200, &json!({"object": "list", "data": cards})));
+    let mut models = proto::model_service_client::ModelServiceClient::new(server.channel().await);
+    let listed = models.list_models(proto::ListModelsRequest::default()).await.expect("a list").into_inner();
+    assert_eq!(listed.models.len(), 6000);
+
+    let status = ask(&client, "second", "Hello").await.expect_err("too many");
+    assert_sent_away(&status, "second", "requests_per_minute");
+    assert_eq!(server.provider.requests_for("limited").len(), 1);
     server.stop().await;
 }

@@ -24,7 +24,8 @@ pub struct Budget {
 pub enum Covers {
     /// Every turn.
     All,
-    /// What this model answers, under the name that requests give it.
+    /// What this model answers, under any of the names that the program knows for it; one that it does not know is a model of
+    /// its own.
     Model(String),
     /// What this provider's models answer.
     Provider(String),
@@ -60,7 +61,11 @@ impl Budget {
         let max_tokens =
             section.optional("max_tokens", Rule::count(1..=1_000_000_000_000), "The most tokens a window.");
         let max_cost = section.optional("max_cost", Rule::dollars(), "The most US dollars a window.");
-        let model = section.optional("model", Rule::model(), "The only model it covers.");
+        let model = section.optional(
+            "model",
+            Rule::model(),
+            "The only model it covers, under any of the names that are built in for it.",
+        );
         let provider = section.optional("provider", Rule::provider(), "The only provider it covers.");
         if !section.names("max_tokens") && !section.names("max_cost") {
             from.reject(&key, "has neither max_tokens nor max_cost");

@@ -4,7 +4,10 @@ use rust_decimal::Decimal;
 
 use super::{key::Key, provider, rule::Rule, section::Section};
 
-/// What is set about one model of a provider. What is not set here, the program may know by itself.
+/// What is set about one model of a provider, by one of its names. What is not set here, the program may know by itself.
+///
+/// Calls and tokens a minute are limits on the model: they hold for all names together that the program knows for it, and if two
+/// of them have limits, the lower ones. All else holds for the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// How many tokens of history and answer it takes together.
@@ -60,12 +63,12 @@ impl Model {
             requests_per_minute: section.optional(
                 "requests_per_minute",
                 Rule::count(provider::PER_MINUTE),
-                "How many calls a minute it may get.",
+                "How many calls a minute it may get, under all names together that are built in for it.",
             ),
             tokens_per_minute: section.optional(
                 "tokens_per_minute",
                 Rule::count(provider::TOKENS_PER_MINUTE),
-                "How many tokens a minute it may get.",
+                "How many tokens a minute it may get, under all names together that are built in for it.",
             ),
             fallback_models: section.list("fallback_models", Rule::model(), "The models that take over when it fails."),
         }

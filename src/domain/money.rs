@@ -49,12 +49,6 @@ impl Money {
     pub fn less(self, other: Money) -> Money {
         Money { picos: self.picos.saturating_sub(other.picos).max(0) }
     }
-
-    /// So many times as much.
-    #[must_use]
-    pub fn times(self, count: u64) -> Money {
-        Money { picos: self.picos.saturating_mul(i128::from(count)) }
-    }
 }
 
 impl Add for Money {
@@ -99,9 +93,9 @@ mod tests {
         assert_eq!((cost.units(), cost.picos()), (0, 2_800_000_000));
         assert_eq!(cost.to_string(), "0.0028");
         assert_eq!((cost + Money::new(1, 497_200_000_000)).to_string(), "1.50");
-        assert_eq!(cost.times(1_000_000).to_string(), "2800.00");
+        assert_eq!(Money::new(2800, 0).to_string(), "2800.00");
         assert_eq!(cost.less(Money::new(1, 0)), Money::ZERO);
         assert_eq!(Money::new(0, 1).to_string(), "0.000000000001");
-        assert_eq!([cost, cost].into_iter().sum::<Money>(), cost.times(2));
+        assert_eq!([cost, cost].into_iter().sum::<Money>(), cost + cost);
     }
 }

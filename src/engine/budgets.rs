@@ -33,8 +33,8 @@ pub struct WindowBudget {
     pub ceiling: Budget,
     /// Only calls of this provider count; `None`: of all.
     pub provider: Option<String>,
-    /// Only calls of this model count, however turns name it; `None`: of all.
-    pub model: Option<String>,
+    /// Only calls of these models count, under any of the names that are built in for them; `None`: of all.
+    pub models: Option<Vec<String>>,
 }
 
 impl WindowBudget {
@@ -138,23 +138,28 @@ impl Budgets {
         lock(&self.inner.accounts).known.remove(&Account::Tree(root));
     }
 
-    /// Removes what was spent in windows that began a day before the oldest one of now, or earlier; returns the number of rows.
-    /// Blocks.
+    /// Removes what was spent in windows that are over, however long they were; returns the number of rows. Blocks.
+    ///
+    /// What is configured now says nothing of the windows that rows were written in: a start without a budget, or with a shorter
+    /// window, must not forget what was spent under it. A row is small beside the turn that it is of, which stays.
     pub(super) fn expire_windows(&self) -> Result<u64, store::Error> {
         let now = ids::now();
-        let oldest = self.inner.windows.iter().map(|window| window.start(now).unix_us).min();
-        let before = oldest.unwrap_or(now.unix_us).saturating_sub(DAY_US);
+        let configured = self.inner.windows.iter().map(|window| window.length_us).max().unwrap_or(0);
+        let before = now.unix_us.saturating_sub(configured.max(LONGEST_WINDOW_US)).saturating_sub(DAY_US);
         self.inner.store.expire_windows(Time { unix_us: before })
     }
 }
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
+/// No window can be configured that is longer.
+const LONGEST_WINDOW_US: i64 = 366 * DAY_US;
 
 impl Window {
     /// `name`: the model as [`Models`](super::models::Models) names it.
     fn covers(&self, provider: &str, name: &str) -> bool {
-        let WindowBudget { provider: of_provider, model: of_model, .. } = &self.budget;
-        of_provider.as_ref().is_none_or(|of| of == provider) && of_model.as_ref().is_none_or(|of| of == name)
+        let WindowBudget { provider: of_provider, models, .. } = &self.budget;
+        let is_among = |models: &Vec<String>| models.iter().any(|of| of == name);
+        of_provider.as_ref().is_none_or(|of| of == provider) && models.as_ref().is_none_or(is_among)
     }
 
     /// When the window began that a moment is in.

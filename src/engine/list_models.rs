@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Engine, request::Fallback};
+use super::Engine;
 use crate::{
     domain::Failure,
-    upstream::{Dialect, ModelCard, Price, Provider},
+    upstream::{Card, Dialect, ModelCard, Price, Provider},
 };
 
 /// How long a provider has to list its models.
@@ -101,17 +101,17 @@ impl Engine {
 
     fn listed(&self, provider: &Provider, model: &str, card: Option<Arc<ModelCard>>) -> ListedModel {
         let models = &self.shared.models;
-        let target = models.target(&models.providers().canonical(provider, model));
-        let known = target.card();
+        let name = models.providers().canonical(provider, model);
+        let Card { context_tokens, price, retires_on } = models.options().catalogue.card(provider.name(), model);
         // A list for all models names some of them.
-        let fallbacks = models.fallbacks(&target, &Fallback::Configured).into_iter();
+        let fallbacks = models.configured_fallbacks(provider.name(), model).iter();
         ListedModel {
-            name: target.name.clone(),
+            fallback_models: fallbacks.filter(|other| models.canonical(other) != name).cloned().collect(),
+            name,
             provider: provider.name().to_owned(),
-            context_tokens: known.context_tokens.or_else(|| card.as_ref()?.context_tokens),
-            price: known.price.clone(),
-            retires_on: known.retires_on,
-            fallback_models: fallbacks.filter(|name| models.target(name).name != target.name).collect(),
+            context_tokens: context_tokens.or_else(|| card.as_ref()?.context_tokens),
+            price,
+            retires_on,
             card,
         }
     }

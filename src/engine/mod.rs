@@ -18,6 +18,7 @@ mod registry;
 pub mod request;
 mod retry;
 mod run;
+mod targets;
 mod transfer;
 pub mod window;
 
@@ -204,7 +205,7 @@ impl Engine {
         Ok(live.snapshot())
     }
 
-    /// Forgets what was spent in windows that are long past; returns the number of rows. Blocks.
+    /// Forgets what was spent in windows that began more than a year ago; returns the number of rows. Blocks.
     pub fn expire_budgets(&self) -> Result<u64, crate::store::Error> {
         self.shared.budgets.expire_windows()
     }

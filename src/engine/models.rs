@@ -1,13 +1,19 @@
 //! The models that turns can ask: each with its provider, its guard, its price and what is known of its tokens.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+#[cfg(test)]
+mod tests;
 
-use moka::sync::Cache;
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::{
     budgets::WindowBudget,
     request::Fallback,
     retry::{Retries, RetryOptions},
+    targets::Targets,
 };
 use crate::{
     domain::{Money, Usage},
@@ -17,11 +23,6 @@ use crate::{
         guard::{BreakerOptions, Guard, GuardOptions, Slots},
     },
 };
-
-/// Callers name models as they like: so many are remembered, the others are found anew.
-const REMEMBERED: u64 = 4096;
-/// What a guard and an estimator have learned is worth nothing after so long without use.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// How models are reached.
 #[derive(Debug, Clone)]
@@ -64,10 +65,10 @@ pub struct RateLimits {
     pub tokens_per_minute: Option<std::num::NonZeroU64>,
 }
 
-/// What is said of a model.
+/// What is said of a model, by one of its names.
 #[derive(Debug, Clone, Default)]
 pub struct ModelPolicy {
-    /// In place of the provider's.
+    /// In place of the provider's, for all names that are built in for it together; the lower where two of them have limits.
     pub limits: RateLimits,
     /// In place of the list for all; empty: none.
     pub fallback_models: Option<Vec<String>>,
@@ -81,6 +82,7 @@ pub(super) struct Target {
     pub(super) provider: Provider,
     /// As the provider names it.
     pub(super) model: String,
+    /// One for all names of the model.
     pub(super) guard: Guard,
     pub(super) estimator: Estimator,
     /// Callers may bring keys of their own.
@@ -94,7 +96,9 @@ pub(super) struct Models {
     slots: BTreeMap<String, Arc<Slots>>,
     /// Those that the configuration says something of: their limits must not be forgotten.
     configured: BTreeMap<String, Arc<Target>>,
-    others: Cache<String, Arc<Target>>,
+    others: Targets,
+    /// The guards of models that have several names built in, by their own names. They stay: there are not many.
+    of_several_names: Mutex<BTreeMap<String, Guard>>,
 }
 
 impl Target {
@@ -102,17 +106,18 @@ impl Target {
     pub(super) fn cost(&self, usage: &Usage) -> Option<Money> {
         self.card.price.as_ref().map(|price| price.cost(usage))
     }
-
-    pub(super) fn card(&self) -> &Card {
-        &self.card
-    }
 }
 
 impl Models {
     pub(super) fn new(options: ModelOptions) -> Models {
         let slots = options.policies.iter().map(|(name, policy)| (name.clone(), Slots::new(policy.max_concurrent)));
-        let others = Cache::builder().max_capacity(REMEMBERED).time_to_idle(FORGOTTEN_AFTER).build();
-        let mut models = Models { slots: slots.collect(), configured: BTreeMap::new(), others, options };
+        let mut models = Models {
+            slots: slots.collect(),
+            configured: BTreeMap::new(),
+            others: Targets::default(),
+            of_several_names: Mutex::default(),
+            options,
+        };
         let named = models.options.providers.iter().flat_map(|provider| {
             let policy = models.options.policies.get(provider.name());
             policy.into_iter().flat_map(|policy| policy.models.keys()).map(|model| {
@@ -140,23 +145,32 @@ impl Models {
     pub(super) fn target(&self, name: &str) -> Arc<Target> {
         let (provider, model) = self.options.providers.route(name);
         let canonical = self.options.providers.canonical(&provider, model);
-        // All names of a model lead to one guard.
+        // With and without its provider's name a model is one target. Under an alias it is another, with the same guard: the
+        // provider is asked for the name that the caller chose, and its answer is priced and stored under that.
         match self.configured.get(&canonical) {
             Some(target) => target.clone(),
-            None => {
-                let build = || Arc::new(self.build(provider, model, canonical.clone()));
-                self.others.get_with_by_ref(&canonical, build)
-            }
+            None => self.others.get(&canonical, || self.build(provider, model, canonical.clone())),
         }
     }
 
-    /// A budget on a model, whichever of its names the operator chose.
+    /// The name of a model that all its names with and without a provider lead to.
+    pub(super) fn canonical(&self, name: &str) -> String {
+        let (provider, model) = self.options.providers.route(name);
+        self.options.providers.canonical(&provider, model)
+    }
+
+    /// A budget on a model, whichever of its names the operator chose: on all that are built in for it.
     pub(super) fn named(&self, budget: WindowBudget) -> WindowBudget {
-        let canonical = |name: String| {
-            let (provider, model) = self.options.providers.route(&name);
-            self.options.providers.canonical(&provider, model)
+        let all_names = |name: &String| {
+            let (provider, model) = self.options.providers.route(name);
+            let names = self.options.catalogue.names(provider.name(), model);
+            if names.is_empty() {
+                return vec![self.canonical(name)];
+            }
+            names.into_iter().map(|name| self.options.providers.canonical(&provider, name)).collect()
         };
-        WindowBudget { model: budget.model.map(canonical), ..budget }
+        let models = budget.models.map(|models| models.iter().flat_map(all_names).collect());
+        WindowBudget { models, ..budget }
     }
 
     /// The models that are asked when this one fails, in order.
@@ -164,12 +178,15 @@ impl Models {
         let names: &[String] = match asked {
             Fallback::Never => &[],
             Fallback::Models(names) => names,
-            Fallback::Configured => self
-                .model_policy(of)
-                .and_then(|policy| policy.fallback_models.as_ref())
-                .unwrap_or(&self.options.fallback_models),
+            Fallback::Configured => self.configured_fallbacks(of.provider.name(), &of.model),
         };
         names.to_vec()
+    }
+
+    /// Those that the configuration names for a model of a provider.
+    pub(super) fn configured_fallbacks(&self, provider: &str, model: &str) -> &[String] {
+        let policy = self.options.policies.get(provider).and_then(|policy| policy.models.get(model));
+        policy.and_then(|policy| policy.fallback_models.as_ref()).unwrap_or(&self.options.fallback_models)
     }
 
     /// How large its context window is: as configured or built in, else as the provider has said lately.
@@ -178,28 +195,44 @@ impl Models {
         target.card.context_tokens.or_else(told)
     }
 
-    fn model_policy(&self, of: &Target) -> Option<&ModelPolicy> {
-        self.options.policies.get(of.provider.name())?.models.get(&of.model)
-    }
-
     fn build(&self, provider: Provider, model: &str, name: String) -> Target {
-        let policy = self.options.policies.get(provider.name()).expect("every provider has a policy");
-        let slots = self.slots.get(provider.name()).expect("every policy has slots").clone();
-        let own = policy.models.get(model).map(|policy| policy.limits).unwrap_or_default();
-        let options = GuardOptions {
-            requests_per_minute: own.requests_per_minute.or(policy.limits.requests_per_minute),
-            tokens_per_minute: own.tokens_per_minute.or(policy.limits.tokens_per_minute),
-            max_waiting: policy.max_waiting,
-            breaker: self.options.breaker,
-        };
+        let policy = self.policy(&provider);
         Target {
             name,
             card: self.options.catalogue.card(provider.name(), model),
+            guard: self.guard(&provider, model),
             provider,
             model: model.to_owned(),
-            guard: Guard::new(options, slots),
             estimator: Estimator::default(),
             caller_keys: policy.caller_keys,
         }
+    }
+
+    /// The guard of a model, the same for all names that are built in for it.
+    fn guard(&self, provider: &Provider, model: &str) -> Guard {
+        let names = self.options.catalogue.names(provider.name(), model);
+        let [own, _, ..] = names.as_slice() else { return self.new_guard(provider, &[model]) };
+        let own = self.options.providers.canonical(provider, own);
+        let mut guards = self.of_several_names.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.entry(own).or_insert_with(|| self.new_guard(provider, &names)).clone()
+    }
+
+    fn new_guard(&self, provider: &Provider, names: &[&str]) -> Guard {
+        let policy = self.policy(provider);
+        let slots = self.slots.get(provider.name()).expect("every policy has slots").clone();
+        let own = names.iter().filter_map(|name| policy.models.get(*name)).map(|policy| policy.limits);
+        let requests_per_minute = own.clone().filter_map(|limits| limits.requests_per_minute).min();
+        let tokens_per_minute = own.filter_map(|limits| limits.tokens_per_minute).min();
+        let options = GuardOptions {
+            requests_per_minute: requests_per_minute.or(policy.limits.requests_per_minute),
+            tokens_per_minute: tokens_per_minute.or(policy.limits.tokens_per_minute),
+            max_waiting: policy.max_waiting,
+            breaker: self.options.breaker,
+        };
+        Guard::new(options, slots)
+    }
+
+    fn policy(&self, provider: &Provider) -> &ProviderPolicy {
+        self.options.policies.get(provider.name()).expect("every provider has a policy")
     }
 }

@@ -54,13 +54,13 @@ pub(super) fn models(config: &Config, offline: Option<&Offline>) -> Result<Model
 /// The ceilings on what all turns may spend.
 pub(super) fn budgets(config: &Config) -> Vec<WindowBudget> {
     let budget = |budget: &config::Budget| {
-        let (provider, model) = match &budget.covers {
+        let (provider, models) = match &budget.covers {
             config::Covers::All => (None, None),
             config::Covers::Provider(name) => (Some(name.clone()), None),
-            config::Covers::Model(name) => (None, Some(name.clone())),
+            config::Covers::Model(name) => (None, Some(vec![name.clone()])),
         };
         let ceiling = WindowBudget::ceiling(budget.max_tokens, budget.max_cost);
-        WindowBudget { name: budget.name.clone(), window: budget.window, ceiling, provider, model }
+        WindowBudget { name: budget.name.clone(), window: budget.window, ceiling, provider, models }
     };
     config.budgets.iter().map(budget).collect()
 }

@@ -26,8 +26,6 @@ pub struct ModelCard {
     pub replacement: Option<String>,
     /// The temperature where a request sets none.
     pub default_temperature: Option<f64>,
-    /// Whose model it is, such as `mistralai`.
-    pub owned_by: Option<String>,
 }
 
 /// The cards of the body of an answer, in its order; a name that comes twice only once. `None`: it is no list of models.
@@ -61,7 +59,6 @@ fn read(card: &Map<String, Value>) -> Option<ModelCard> {
         deprecated_at: text("deprecation").or_else(|| text("deprecation_date")),
         replacement: text("deprecation_replacement_model"),
         default_temperature: card.get("default_model_temperature").and_then(Value::as_f64),
-        owned_by: text("owned_by"),
     })
 }
 
@@ -112,7 +109,6 @@ mod tests {
             deprecated_at: Some("2026-05-31T12:00:00Z".to_owned()),
             replacement: Some("n-2603".to_owned()),
             default_temperature: Some(0.3),
-            owned_by: Some("mistralai".to_owned()),
         };
         assert_eq!(read_list(body.as_bytes()), Some(vec![expected]));
     }

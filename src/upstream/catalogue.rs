@@ -84,6 +84,11 @@ impl Catalogue {
         }
         card
     }
+
+    /// All names that are built in for the model of this name, its own first, then its aliases; none if no such model is.
+    pub fn names(&self, provider: &str, model: &str) -> Vec<&'static str> {
+        built_in::names(provider, model)
+    }
 }
 
 impl Price {

@@ -128,7 +128,7 @@ fn dollars(picos: i64) -> Option<Budget> {
 
 fn window(name: &str, seconds: u64, max: u64) -> WindowBudget {
     let ceiling = tokens(max).expect("a budget");
-    WindowBudget { name: name.into(), window: Duration::from_secs(seconds), ceiling, provider: None, model: None }
+    WindowBudget { name: name.into(), window: Duration::from_secs(seconds), ceiling, provider: None, models: None }
 }
 
 /// So many tokens, each of which costs a picodollar.
@@ -385,7 +385,7 @@ async fn the_first_turn_of_a_tree_reserves_in_memory_and_commits_what_it_used() 
 async fn a_call_counts_in_the_window_in_which_it_was_reserved() {
     let ground = Ground::new().await;
     let day = WindowBudget { provider: Some("mistral".into()), ..window("day", 86_400, 100) };
-    let large = WindowBudget { model: Some("large".into()), ..window("large", 86_400, 1) };
+    let large = WindowBudget { models: Some(vec!["large".into()]), ..window("large", 86_400, 1) };
     let budgets = ground.budgets(vec![day, large]);
     let (yesterday, today) = (Time { unix_us: 86_399_999_999 }, Time { unix_us: 86_400_000_000 });
     let mut purse = budgets.purse(turn(), ground.root, None, None);
@@ -416,6 +416,27 @@ async fn a_call_counts_in_the_window_in_which_it_was_reserved() {
     }
     assert_eq!(budgets.expire_windows(), Ok(3));
     assert_eq!(ground.store.spent(&Account::Tree(ground.root)), Ok(Spent::default()));
+}
+
+#[tokio::test]
+async fn a_start_without_a_budget_forgets_nothing_that_was_spent_under_it() {
+    let ground = Ground::new().await;
+    let year = || vec![window("year", 366 * 86_400, 1000)];
+    let budgets = ground.budgets(year());
+    let mut purse = budgets.purse(turn(), ground.root, None, None);
+    purse.reserve(call(900)).await.expect("there is room");
+    purse.settle(900, None);
+    // Before any window of now.
+    let gone = Account::Window { name: "gone".into(), start: Time { unix_us: ids::now().unix_us - 368 * DAY_US } };
+    ground.store.charge(&[purse.charges(), vec![charge(&gone, 5)]].concat()).await.expect("charged");
+    drop(purse);
+
+    for windows in [vec![], vec![window("year", 60, 1000)]] {
+        assert!(ground.budgets(windows).expire_windows().expect("writable") <= 1, "only what is long gone");
+    }
+    assert_eq!(ground.store.spent(&gone), Ok(Spent::default()));
+    let mut purse = ground.budgets(year()).purse(turn(), ground.root, None, None);
+    assert_eq!(left(purse.reserve(call(101)).await.expect_err("it was spent")), "100 tokens");
 }
 
 #[tokio::test]

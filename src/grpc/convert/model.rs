@@ -31,16 +31,8 @@ pub fn write_provider(provider: ListedProvider) -> proto::Provider {
 /// A model as the wire has it.
 pub fn write(model: ListedModel) -> proto::Model {
     let ListedModel { name, provider, context_tokens, price, retires_on, fallback_models, card } = model;
-    let ModelCard {
-        id: _,
-        aliases,
-        context_tokens: _,
-        capabilities,
-        deprecated_at,
-        replacement,
-        default_temperature,
-        owned_by: _,
-    } = card.map(Arc::unwrap_or_clone).unwrap_or_default();
+    let ModelCard { id: _, aliases, context_tokens: _, capabilities, deprecated_at, replacement, default_temperature } =
+        card.map(Arc::unwrap_or_clone).unwrap_or_default();
     proto::Model {
         name,
         provider,

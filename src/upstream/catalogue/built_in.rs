@@ -35,7 +35,8 @@ const MISTRAL_CONNECTORS: [(&str, u32); 2] = [("web_search", 30), ("web_search_p
 
 struct Row {
     provider: &'static str,
-    /// The model's own name first, then its aliases.
+    /// The model's own name first, then its aliases: other names of the same model, not models of the same price. Limits and
+    /// budgets hold for all of them together.
     ids: &'static [&'static str],
     context_tokens: Option<u64>,
     rate: Option<Rate>,
@@ -113,8 +114,15 @@ const fn cached(input: u32, cached_input: u32, output: u32) -> Rate {
 
 /// What the built-in table knows of a model.
 pub(super) fn card(provider: &str, model: &str) -> Card {
-    let Some(row) = rows(provider, model).max_by_key(|row| row.read_on) else { return Card::default() };
+    let Some(row) = newest(provider, model) else { return Card::default() };
     Card { context_tokens: row.context_tokens, price: row.price(), retires_on: row.retires_on }
+}
+
+/// The names of the model that a name means now, its own first; none if it is not in the table.
+pub(super) fn names(provider: &str, model: &str) -> Vec<&'static str> {
+    let Some(row) = newest(provider, model) else { return Vec::new() };
+    let means_it = |id: &&'static str| newest(provider, id).is_some_and(|other| std::ptr::eq(other, row));
+    row.ids.iter().copied().filter(means_it).collect()
 }
 
 /// The prices that a model had, the newest last.
@@ -135,24 +143,23 @@ fn rows(provider: &str, model: &str) -> impl Iterator<Item = &'static Row> {
     ROWS.iter().filter(move |row| row.provider == provider && row.ids.contains(&model))
 }
 
+fn newest(provider: &str, model: &str) -> Option<&'static Row> {
+    rows(provider, model).max_by_key(|row| row.read_on)
+}
+
 fn dollars(thousandths: u32) -> Decimal {
     Decimal::new(i64::from(thousandths), 3)
 }
 
-static ROWS: [Row; 36] = [
+static ROWS: [Row; 38] = [
     // Mistral's price list of November 2024. The dated ids were aliases then, each of what its row names.
     Row::new(MISTRAL, &["open-mistral-7b", "mistral-tiny-2312"], K32, flat(250, 250), NOVEMBER_2024),
     Row::new(MISTRAL, &["open-mixtral-8x7b", "mistral-small-2312"], K32, flat(700, 700), NOVEMBER_2024),
     Row::new(MISTRAL, &["open-mixtral-8x22b"], K64, flat(2000, 6000), NOVEMBER_2024),
     Row::new(MISTRAL, &["mistral-small-2402", "mistral-small-latest"], K32, flat(1000, 3000), NOVEMBER_2024),
     Row::new(MISTRAL, &["mistral-medium-latest"], K32, flat(2700, 8100), NOVEMBER_2024),
-    Row::new(
-        MISTRAL,
-        &["mistral-large-2407", "mistral-large-2402", "mistral-large-latest"],
-        K32,
-        flat(4000, 12_000),
-        NOVEMBER_2024,
-    ),
+    Row::new(MISTRAL, &["mistral-large-2402"], K32, flat(4000, 12_000), NOVEMBER_2024),
+    Row::new(MISTRAL, &["mistral-large-2407", "mistral-large-latest"], K32, flat(4000, 12_000), NOVEMBER_2024),
     // The models' cards.
     Row::new(
         MISTRAL,
@@ -187,7 +194,8 @@ static ROWS: [Row; 36] = [
     Row::retired("2026-07-31", &["open-mistral-nemo"]),
     Row::retired("2026-05-31", &["mistral-large-2411"]),
     Row::retired("2026-05-31", &["pixtral-large-2411", "pixtral-large-latest", "pixtral-large"]),
-    Row::retired("2026-05-31", &["devstral-small-2507", "devstral-medium-2507"]),
+    Row::retired("2026-05-31", &["devstral-small-2507"]),
+    Row::retired("2026-05-31", &["devstral-medium-2507"]),
     Row::retired("2026-05-31", &["voxtral-mini-2507"]),
     Row::retired("2026-04-30", &["labs-mistral-small-creative"]),
     Row::retired("2026-03-31", &["labs-devstral-small-2512"]),

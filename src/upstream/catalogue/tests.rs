@@ -90,6 +90,30 @@ fn where_two_rows_name_a_model_the_newer_applies() {
 }
 
 #[test]
+fn a_name_means_the_model_of_its_newest_row() {
+    let catalogue = Catalogue::default();
+    let large = ["mistral-large-2512", "mistral-large-latest"];
+    let medium = ["mistral-medium-3-5", "mistral-medium-3", "mistral-medium-latest"];
+    for (model, names) in [
+        ("mistral-large-latest", &large[..]),
+        ("mistral-large-2512", &large),
+        ("mistral-medium-3", &medium),
+        // What it was once called is another model now.
+        ("mistral-large-2407", &["mistral-large-2407"]),
+        ("devstral-small-2507", &["devstral-small-2507"]),
+        ("mistral-large-9999", &[]),
+    ] {
+        assert_eq!(catalogue.names(MISTRAL, model), names, "{model}");
+    }
+    assert!(catalogue.names("openai", "mistral-large-latest").is_empty());
+    for (provider, model, _) in built_in::every_name() {
+        let names = catalogue.names(provider, model);
+        assert!(names.contains(&model), "{provider}/{model}");
+        assert!(names.iter().all(|name| catalogue.names(provider, name) == names), "{provider}/{model}");
+    }
+}
+
+#[test]
 fn previews_cost_what_is_charged_and_say_that_it_may_change() {
     let preview = price("mistral-large-4");
     assert_eq!(

@@ -95,6 +95,15 @@ impl Breaker {
         }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Failures are counted that would help to open it.
+    pub(super) fn has_failures(&self, now: Instant) -> bool {
+        self.counted(now).1 > 0
+    }
+
     /// `Some`: no call may go, ask again then.
     pub(super) fn retry_in(&self, now: Instant) -> Option<Duration> {
         match self.state {
@@ -172,10 +181,15 @@ impl Breaker {
         self.changes += 1;
     }
 
-    fn is_too_much(&self, now: Instant) -> bool {
+    /// Calls and failures within the window.
+    fn counted(&self, now: Instant) -> (u32, u32) {
         let at = self.step_at(now);
         let fresh = self.window.iter().filter(|step| at - step.at.min(at) < STEPS as u64);
-        let (calls, failures) = fresh.fold((0u32, 0u32), |sum, step| (sum.0 + step.calls, sum.1 + step.failures));
+        fresh.fold((0, 0), |sum, step| (sum.0 + step.calls, sum.1 + step.failures))
+    }
+
+    fn is_too_much(&self, now: Instant) -> bool {
+        let (calls, failures) = self.counted(now);
         calls >= self.options.min_calls && f64::from(failures) >= f64::from(calls) * self.options.failure_rate
     }
 

@@ -15,6 +15,9 @@ const WINDOW: Duration = Duration::from_secs(61);
 const TICK: Duration = Duration::from_millis(100);
 /// What a provider tells of its minute holds no longer than that; larger values are dates, or of a month.
 const TOLD_AT_MOST: Duration = Duration::from_secs(120);
+/// How long a limit holds that the provider told once. Each answer tells it anew, so this is for one that it no longer tells,
+/// or told by mistake. Longer than a minute and the time to a next answer, else all who wait for that minute's end would find no limit.
+const LIMIT_HOLDS: Duration = Duration::from_secs(300);
 
 /// A tenth of a second since the minute's beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -25,9 +28,9 @@ pub(super) struct Tick(u64);
 pub(super) struct Minute {
     configured: Option<u64>,
     /// The limit that the provider says it has.
-    told: Option<u64>,
-    /// What may be in the log for a while, because others use the same account.
-    shared: Option<Shared>,
+    told: Option<Word>,
+    /// What may be in the log because others use the same account.
+    shared: Option<Word>,
     /// The call that brought the newest of the provider's figures.
     newest: Tick,
     began: Instant,
@@ -35,8 +38,9 @@ pub(super) struct Minute {
     used: u64,
 }
 
+/// What may be in the log for a while, by the provider's word.
 #[derive(Debug, Clone, Copy)]
-struct Shared {
+struct Word {
     most: u64,
     until: Instant,
 }
@@ -54,9 +58,15 @@ impl Minute {
         Minute { configured, told: None, shared: None, newest: Tick(0), began: now, log: VecDeque::new(), used: 0 }
     }
 
+    /// The limit that is surely one: the provider's word may be a mistake, which only its next answer corrects.
+    pub(super) fn configured(&self) -> Option<u64> {
+        self.configured
+    }
+
     /// The lower of what is configured and what the provider says.
-    pub(super) fn limit(&self) -> Option<u64> {
-        match (self.configured, self.told) {
+    pub(super) fn limit(&self, now: Instant) -> Option<u64> {
+        let told = self.told.filter(|told| now < told.until).map(|told| told.most);
+        match (self.configured, told) {
             (Some(configured), Some(told)) => Some(configured.min(told)),
             (limit, None) | (None, limit) => limit,
         }
@@ -73,23 +83,22 @@ impl Minute {
         self.used
     }
 
+    /// It knows nothing that a new one would not: nothing counts, and of what was told nothing holds.
+    pub(super) fn is_blank(&mut self, now: Instant) -> bool {
+        let holds = |word: Option<Word>| word.is_some_and(|word| now < word.until);
+        self.used(now) == 0 && !holds(self.told) && !holds(self.shared)
+    }
+
     /// When so much more fits, if nothing else goes out and nothing is given back. Not after `now`: at once.
     pub(super) fn fits_at(&mut self, amount: u64, now: Instant) -> Instant {
         let used = self.used(now);
-        let own = self.limit().map_or(now, |limit| self.fits_within(limit, amount, used, now));
-        let Some(shared) = self.shared else { return own };
-        if shared.until <= now {
-            self.shared = None;
-            return own;
-        }
-        if used.saturating_add(amount) <= shared.most {
-            return own;
-        }
-        let among_others = match amount <= shared.most {
+        let own = self.configured.map_or(now, |limit| self.fits_within(limit, amount, used, now));
+        let told = self.told.map_or(now, |told| self.fits_within(told.most, amount, used, now).min(told.until));
+        let among_others = self.shared.map_or(now, |shared| match amount <= shared.most {
             true => self.fits_within(shared.most, amount, used, now).min(shared.until),
             false => shared.until,
-        };
-        own.max(among_others)
+        });
+        own.max(told).max(among_others)
     }
 
     /// Counts what goes out now. The tick is for [`Minute::give_back`] and [`Minute::tell`].
@@ -127,7 +136,7 @@ impl Minute {
         }
         if let Some(limit) = limit.filter(|limit| *limit > 0) {
             self.newest = tick;
-            self.told = Some(limit);
+            self.told = Some(Word { most: limit, until: now + LIMIT_HOLDS });
         }
         let Some(remaining) = remaining else { return };
         self.newest = tick;
@@ -135,11 +144,11 @@ impl Minute {
         let later = later.fold(0u64, |sum, (_, amount)| sum.saturating_add(*amount));
         let ours = self.used(now).saturating_sub(later);
         let until = reset_ms.map_or(self.expires(tick), |ms| now + Duration::from_millis(ms).min(TOLD_AT_MOST));
-        self.shared = match self.limit() {
-            None => Some(Shared { most: ours.saturating_add(remaining), until }),
+        self.shared = match self.limit(now) {
+            None => Some(Word { most: ours.saturating_add(remaining), until }),
             Some(limit) if ours.saturating_add(remaining) >= limit => None,
             // The others are about to use what is left too: half of it is theirs.
-            Some(_) => Some(Shared { most: ours.saturating_add(remaining / 2), until }),
+            Some(_) => Some(Word { most: ours.saturating_add(remaining / 2), until }),
         };
     }
 

@@ -9,7 +9,8 @@
 //! and a slot of the provider. Only the first in the queue may go, so nobody is overtaken, and only the first waits for a slot,
 //! so nothing is reserved while it waits: it takes requests, tokens and probes in the moment in which it goes.
 //!
-//! Without limits in the configuration those that the provider tells hold; if it tells none, only its refusals do. A process
+//! Without limits in the configuration those that the provider tells hold, for minutes after it last told; if it tells none,
+//! only its refusals do. A process
 //! that starts knows nothing yet: what comes before the first answer goes out unhindered.
 
 mod breaker;
@@ -45,7 +46,7 @@ use self::{
 /// How a model of a provider is guarded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GuardOptions {
-    /// Our own limit. The provider's, once told, holds if it is lower or if this is `None`.
+    /// Our own limit. The provider's holds if it is lower or if this is `None`, for five minutes after an answer that told it.
     pub requests_per_minute: Option<NonZeroU32>,
     /// Likewise, prompt and output together.
     pub tokens_per_minute: Option<NonZeroU64>,
@@ -58,7 +59,8 @@ pub struct GuardOptions {
 /// A turn that wants to go.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
-    /// An estimate. Beyond the whole minute's tokens it can never go: TooLarge.
+    /// An estimate. Beyond the whole minute's tokens, as configured, it can never go: TooLarge. Beyond those that the provider
+    /// told it takes the whole minute and goes alone: the provider's word may be a mistake, and its answer corrects it.
     pub prompt_tokens: u64,
     /// An estimate of the most. If only with it the turn exceeds the whole minute's tokens, it takes the whole minute: it may
     /// well write less.
@@ -107,7 +109,7 @@ pub enum Refused {
         /// Until it would be its turn.
         retry_in: Duration,
     },
-    /// It can never go.
+    /// It can never go under the configured limit.
     TooLarge {
         /// The limit.
         limit: Limit,
@@ -141,6 +143,20 @@ pub struct Snapshot {
     pub tokens_used: u64,
 }
 
+/// What would be lost with a guard, the least first. Callers make up names of models, and what a guard of those knows must not
+/// displace what one of a model knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holds {
+    /// Nothing that a new one would not know.
+    Nothing,
+    /// What went out or failed lately, or what the provider told, of a model that never answered with success.
+    Counts,
+    /// Such a model's breaker is open, or its gate is closed.
+    Block,
+    /// Any of these, of a model that has answered.
+    Answered,
+}
+
 /// The guard of one model of one provider. Clones are the same guard.
 #[derive(Debug, Clone)]
 pub struct Guard {
@@ -169,6 +185,11 @@ impl Guard {
         }
     }
 
+    /// What would be lost if it were forgotten now. Of calls that run or wait it says nothing: they hold the guard.
+    pub fn holds(&self) -> Holds {
+        self.shared.lock().holds(Instant::now())
+    }
+
     /// What it does now.
     pub fn state(&self) -> Snapshot {
         let now = Instant::now();
@@ -180,9 +201,9 @@ impl Guard {
             waiting: state.metered.len() + state.unmetered.len(),
             in_use: slots.in_use(),
             slots: slots.max(),
-            requests_per_minute: state.requests.limit(),
+            requests_per_minute: state.requests.limit(now),
             requests_used: state.requests.used(now),
-            tokens_per_minute: state.tokens.limit(),
+            tokens_per_minute: state.tokens.limit(now),
             tokens_used: state.tokens.used(now),
         }
     }
@@ -208,7 +229,7 @@ impl Guard {
         if ahead.turns >= shared.max_waiting {
             return Err(shared.full(&mut state, &ask, limit, now));
         }
-        let tokens = state.charge(&ask);
+        let tokens = state.charge(&ask, now);
         let (number, wake) = state.queue(ask.metered).push(tokens);
         Ok(Begun::Waits(Place { shared: shared.clone(), ask, number, wake }))
     }

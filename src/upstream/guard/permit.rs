@@ -62,6 +62,7 @@ impl Permit {
     pub fn answered(&mut self) {
         if self.outcome == Outcome::None {
             let mut state = self.guard.lock();
+            state.has_answered = true;
             self.open_gate(&mut state);
         }
     }
@@ -74,6 +75,7 @@ impl Permit {
         }
         self.outcome = Outcome::Succeeded;
         let mut state = self.guard.lock();
+        state.has_answered = true;
         state.breaker.succeeded(self.went.breaker, Instant::now());
         self.open_gate(&mut state);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Ask, GuardOptions, Limit, Refused,
+    Ask, GuardOptions, Holds, Limit, Refused,
     breaker::{self, Breaker},
     gate::{self, Gate},
     minute::{Minute, Tick, Told},
@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) tokens: Minute,
     pub(super) gate: Gate,
     pub(super) breaker: Breaker,
+    /// A call was answered with success, ever.
+    pub(super) has_answered: bool,
     pub(super) metered: Queue,
     /// Turns on keys of their own wait for slots only; those that wait for our account's limits must not hold them up.
     pub(super) unmetered: Queue,
@@ -58,6 +60,7 @@ impl State {
             tokens: Minute::new(options.tokens_per_minute.map(Into::into), now),
             gate: Gate::default(),
             breaker: Breaker::new(options.breaker, now),
+            has_answered: false,
             metered: Queue::default(),
             unmetered: Queue::default(),
         }
@@ -65,6 +68,17 @@ impl State {
 
     pub(super) fn queue(&mut self, metered: bool) -> &mut Queue {
         if metered { &mut self.metered } else { &mut self.unmetered }
+    }
+
+    pub(super) fn holds(&mut self, now: Instant) -> Holds {
+        let blocks = !self.breaker.is_closed() || self.gate.state() != gate::State::Open;
+        let counts = self.breaker.has_failures(now) || !self.requests.is_blank(now) || !self.tokens.is_blank(now);
+        match (blocks, counts) {
+            (false, false) => Holds::Nothing,
+            (true, _) | (_, true) if self.has_answered => Holds::Answered,
+            (true, _) => Holds::Block,
+            (false, true) => Holds::Counts,
+        }
     }
 
     /// Whether a turn may go that has this before it. The one place that decides.
@@ -75,7 +89,7 @@ impl State {
         if !ask.metered {
             return Look::Fits;
         }
-        if let Some(most) = self.tokens.limit()
+        if let Some(most) = self.tokens.configured()
             && ask.prompt_tokens > most
         {
             return Look::Refused(Refused::TooLarge { limit: Limit::Tokens, tokens: ask.prompt_tokens, most });
@@ -102,7 +116,7 @@ impl State {
             gate::State::Probing => return (Limit::RetryAfter, None),
         };
         let requests = self.requests.fits_at(turns(ahead), now);
-        let amount = self.charge(ask);
+        let amount = self.charge(ask, now);
         let tokens = self.tokens.fits_at(ahead.tokens.saturating_add(amount), now);
         let rows = [(Limit::RetryAfter, gate), (Limit::Tokens, tokens), (Limit::Requests, requests)];
         // The last of equals: requests are what is told where both are short.
@@ -123,7 +137,7 @@ impl State {
         if !ask.metered {
             return Went { tick: Tick::default(), tokens: 0, breaker, gate: None };
         }
-        let tokens = self.charge(ask);
+        let tokens = self.charge(ask, now);
         self.requests.take(1, now);
         let tick = self.tokens.take(tokens, now);
         Went { tick, tokens, breaker, gate: Some(self.gate.pass()) }
@@ -163,10 +177,10 @@ impl State {
         self.metered.wake_first();
     }
 
-    /// What a turn takes from the minute's tokens: its estimate, or the whole minute if only its output exceeds that.
-    pub(super) fn charge(&self, ask: &Ask) -> u64 {
+    /// What a turn takes from the minute's tokens: its estimate, or the whole minute if that is less.
+    pub(super) fn charge(&self, ask: &Ask, now: Instant) -> u64 {
         let estimate = ask.prompt_tokens.saturating_add(ask.output_tokens);
-        self.tokens.limit().map_or(estimate, |limit| estimate.min(limit))
+        self.tokens.limit(now).map_or(estimate, |limit| estimate.min(limit))
     }
 
     /// Tokens may be given back earlier than they are forgotten. Requests aren't, and the provider's word stands.

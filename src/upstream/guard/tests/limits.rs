@@ -67,6 +67,53 @@ async fn the_providers_limits_hold_where_they_are_lower_or_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_told_by_mistake_locks_nobody_out() {
+    let tells =
+        |requests, tokens| Quota { limit_requests: Some(requests), limit_tokens: Some(tokens), ..Quota::default() };
+    for configured in [0, 10_000] {
+        let guard = guard(0, configured);
+        let began = Instant::now();
+        guard.admit(ask(1, 0)).await.expect("nothing is known").quota(&tells(1_000, 5));
+        // It takes the whole minute, so it goes alone, and what its answer tells holds for the others.
+        let (large, small) = (asks(&guard, ask(9_000, 100)).await, asks(&guard, ask(500, 100)).await);
+        let mut large = large.await.expect("no panic").expect("a minute later");
+        assert_eq!(began.elapsed().as_secs(), 61);
+        assert!(!small.is_finished());
+        large.quota(&tells(1_000, 2_000_000));
+        large.settle(9_000);
+        small.await.expect("no panic").expect("there is room");
+        assert_eq!(began.elapsed().as_secs(), 61);
+    }
+    // What is configured is no mistake.
+    let guard = guard(0, 10_000);
+    guard.admit(ask(1, 0)).await.expect("fits").quota(&tells(1_000, 5));
+    let refused = guard.admit(ask(10_001, 100)).await.expect_err("never");
+    assert_eq!(refused, Refused::TooLarge { limit: Limit::Tokens, tokens: 10_001, most: 10_000 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_told_no_more_is_forgotten() {
+    let guard = guard(0, 0);
+    let quota = Quota { limit_requests: Some(1), limit_tokens: Some(5), ..Quota::default() };
+    let began = Instant::now();
+    guard.admit(ask(1, 0)).await.expect("nothing is known").quota(&quota);
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(asks(&guard, ask(100, 400)).await);
+    }
+    for waits in waiting.drain(..4) {
+        waits.await.expect("no panic").expect("one a minute");
+    }
+    assert_eq!(began.elapsed().as_secs(), 4 * 61);
+    assert_eq!((guard.state().requests_per_minute, guard.state().tokens_per_minute), (Some(1), Some(5)));
+    for waits in waiting {
+        waits.await.expect("no panic").expect("no limit is known");
+    }
+    assert_eq!(began.elapsed().as_secs(), 300);
+    assert_eq!((guard.state().requests_per_minute, guard.state().tokens_per_minute), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_others_leave_is_not_exceeded_until_the_reset() {
     // The limit told, what is left, the reset told, how many more go at once, and when the next one does.
     let rows = [

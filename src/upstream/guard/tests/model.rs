@@ -1,5 +1,5 @@
-//! Any order of turns, cancellations, settlements and refusals: the limits hold in every minute, nobody is overtaken, nobody
-//! is forgotten.
+//! Any order of turns, cancellations, settlements, refusals and words of the provider: the limits hold in every minute, nobody
+//! is overtaken, nobody is forgotten.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -15,6 +15,7 @@ enum Step {
     Cancel(usize),
     Succeed(usize),
     Settle { which: usize, tokens: u64 },
+    Tell { which: usize, limit_tokens: u64 },
     Refuse { which: usize, retry_after_ms: Option<u64> },
     Finish(usize),
     Pass { ms: u64 },
@@ -28,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => which().prop_map(Step::Cancel),
         1 => which().prop_map(Step::Succeed),
         2 => (which(), 0u64..1_500).prop_map(|(which, tokens)| Step::Settle { which, tokens }),
+        1 => (which(), 1u64..2_000).prop_map(|(which, limit_tokens)| Step::Tell { which, limit_tokens }),
         1 => (which(), proptest::option::of(0u64..20_000))
             .prop_map(|(which, retry_after_ms)| Step::Refuse { which, retry_after_ms }),
         3 => which().prop_map(Step::Finish),
@@ -43,22 +45,40 @@ struct Book {
     requests: Vec<Instant>,
     /// In the order in which they came and went.
     last: usize,
+    /// The limit that the provider told last, and until when it holds.
+    told: Option<(u64, Instant)>,
+    /// When the call went out that brought it, in tenths of a second.
+    told_by: u128,
 }
 
 impl Book {
-    /// A turn goes: with it, no minute that ends now holds more than the limits.
-    fn goes(&mut self, number: usize, tokens: u64) -> usize {
+    /// The tokens of a minute that may go out now.
+    fn limit(&self) -> u64 {
+        self.told.filter(|(_, until)| Instant::now() < *until).map_or(TOKENS, |(told, _)| told.min(TOKENS))
+    }
+
+    /// A turn goes: with it, no minute that ends now holds more than the limits. One that is larger goes alone.
+    fn goes(&mut self, number: usize, estimate: u64) -> usize {
         let now = Instant::now();
+        let tokens = estimate.min(self.limit());
         let within = |at: Instant| now - at < seconds(60);
         self.requests.push(now);
         self.tokens.push((now, tokens));
         let requests = self.requests.iter().filter(|at| within(**at)).count();
         let sum: u64 = self.tokens.iter().filter(|(at, _)| within(*at)).map(|(_, tokens)| tokens).sum();
         assert!(requests <= REQUESTS as usize, "{requests} requests within a minute");
-        assert!(sum <= TOKENS, "{sum} tokens within a minute");
+        assert!(sum <= self.limit(), "{sum} tokens within a minute of {}", self.limit());
         assert!(number >= self.last, "{number} went after {}", self.last);
         self.last = number;
         self.tokens.len() - 1
+    }
+
+    /// The answer to a call tells the limit; that to an older call than the newest that told is no news.
+    fn is_told(&mut self, entry: usize, began: Instant, limit: u64) {
+        let went = (self.tokens[entry].0 - began).as_millis() / 100;
+        if went >= self.told_by {
+            (self.told_by, self.told) = (went, Some((limit, Instant::now() + seconds(300))));
+        }
     }
 
     fn settles(&mut self, entry: usize, tokens: u64) {
@@ -77,8 +97,8 @@ struct Waiting {
     task: JoinHandle<Result<(Permit, usize), Refused>>,
 }
 
-#[derive(Default)]
 struct World {
+    began: Instant,
     book: Arc<Mutex<Book>>,
     came: usize,
     waiting: Vec<Waiting>,
@@ -86,6 +106,10 @@ struct World {
 }
 
 impl World {
+    fn new() -> World {
+        World { began: Instant::now(), book: Arc::default(), came: 0, waiting: Vec::new(), running: Vec::new() }
+    }
+
     async fn apply(&mut self, guard: &Guard, step: Step) {
         match step {
             Step::Ask { prompt, output, patience_ms } => {
@@ -95,8 +119,7 @@ impl World {
                 let (guard, book, number) = (guard.clone(), self.book.clone(), self.came);
                 let task = tokio::spawn(async move {
                     let permit = guard.admit(ask).await?;
-                    let tokens = (prompt + output).min(TOKENS);
-                    let entry = book.lock().expect("no panic").goes(number, tokens);
+                    let entry = book.lock().expect("no panic").goes(number, prompt + output);
                     Ok((permit, entry))
                 });
                 self.waiting.push(Waiting { ask, task });
@@ -116,6 +139,12 @@ impl World {
                     let (mut permit, entry) = self.running.swap_remove(which);
                     self.book.lock().expect("no panic").settles(entry, tokens);
                     permit.settle(tokens);
+                }
+            }
+            Step::Tell { which, limit_tokens } => {
+                if let Some((permit, entry)) = self.running.get_mut(which) {
+                    self.book.lock().expect("no panic").is_told(*entry, self.began, limit_tokens);
+                    permit.quota(&Quota { limit_tokens: Some(limit_tokens), ..Quota::default() });
                 }
             }
             Step::Refuse { which, retry_after_ms } => {
@@ -160,7 +189,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let guard = Guard::new(options(REQUESTS, TOKENS), slots(SLOTS));
-            let mut world = World::default();
+            let mut world = World::new();
             for step in steps {
                 world.apply(&guard, step).await;
                 assert!(guard.state().in_use <= SLOTS);
@@ -178,7 +207,7 @@ proptest! {
             // And whatever happened, the guard goes on when its calls are gone.
             world.running.clear();
             pass_ms(130_000).await;
-            guard.admit(ask(TOKENS, 0)).await.expect("idle for two minutes");
+            guard.admit(ask(TOKENS, 0)).await.expect("idle for two minutes, whatever was told");
         });
     }
 }
