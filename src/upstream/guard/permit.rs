@@ -133,11 +133,18 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        let mut state = self.guard.lock();
+        if self.went.gate.is_some() {
+            state.out -= 1;
+            if state.out == 0 {
+                // Now it is certain how long its wait is.
+                state.metered.wake_first();
+            }
+        }
         if self.outcome != Outcome::None {
             return;
         }
         let now = Instant::now();
-        let mut state = self.guard.lock();
         state.breaker.left(self.went.breaker, now);
         if self.went.gate.is_some_and(|pass| state.gate.left(pass, now)) {
             state.metered.wake_first();

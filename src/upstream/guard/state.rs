@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) tokens: Minute,
     pub(super) gate: Gate,
     pub(super) breaker: Breaker,
+    /// Metered calls that are out: they may give tokens back.
+    pub(super) out: usize,
     /// A call was answered with success, ever.
     pub(super) has_answered: bool,
     pub(super) metered: Queue,
@@ -60,6 +62,7 @@ impl State {
             tokens: Minute::new(options.tokens_per_minute.map(Into::into), now),
             gate: Gate::default(),
             breaker: Breaker::new(options.breaker, now),
+            out: 0,
             has_answered: false,
             metered: Queue::default(),
             unmetered: Queue::default(),
@@ -96,8 +99,9 @@ impl State {
         }
         let (limit, at) = self.turn_of(ask, ahead, now);
         if let Some(at) = at
-            && at > ask.deadline
-            && self.is_certain(ahead, ask.deadline, now)
+            // Who comes after its own deadline goes, if it may.
+            && at > ask.deadline.max(now)
+            && self.is_certain(ask, ahead, now)
         {
             return Look::Refused(Refused::TooLate { limit, retry_in: shortest(at - now) });
         }
@@ -138,6 +142,7 @@ impl State {
             return Went { tick: Tick::default(), tokens: 0, breaker, gate: None };
         }
         let tokens = self.charge(ask, now);
+        self.out += 1;
         self.requests.take(1, now);
         let tick = self.tokens.take(tokens, now);
         Went { tick, tokens, breaker, gate: Some(self.gate.pass()) }
@@ -183,13 +188,19 @@ impl State {
         self.tokens.limit(now).map_or(estimate, |limit| estimate.min(limit))
     }
 
-    /// Tokens may be given back earlier than they are forgotten. Requests aren't, and the provider's word stands.
-    fn is_certain(&mut self, ahead: Ahead, deadline: Instant, now: Instant) -> bool {
+    /// Tokens may be given back earlier than they are forgotten, by calls that are out or will be. Requests aren't, and the
+    /// provider's word stands.
+    fn is_certain(&mut self, ask: &Ask, ahead: Ahead, now: Instant) -> bool {
+        let deadline = ask.deadline;
         let closed = match self.gate.state() {
             gate::State::Open | gate::State::Probing => false,
             gate::State::Closed(until) => until > deadline,
         };
-        closed || self.requests.fits_at(turns(ahead), now) > deadline
+        let amount = self.charge(ask, now);
+        let is_settled = self.out == 0 && ahead.turns == 0;
+        closed
+            || self.requests.fits_at(turns(ahead), now) > deadline
+            || (is_settled && self.tokens.fits_at(amount, now) > deadline)
     }
 }
 

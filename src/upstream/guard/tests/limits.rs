@@ -286,3 +286,28 @@ async fn a_key_of_the_callers_own_has_limits_of_its_own() {
 fn finished<T>(tasks: &[JoinHandle<T>]) -> usize {
     tasks.iter().filter(|task| task.is_finished()).count()
 }
+
+#[tokio::test(start_paused = true)]
+async fn when_nobody_can_give_tokens_back_the_wait_is_certain() {
+    let guard = guard(0, 600);
+    let mut first = guard.admit(ask(500, 0)).await.expect("they fit");
+    let waits = asks(&guard, ask(500, 5)).await;
+    pass_ms(1_000).await;
+    assert!(!waits.is_finished(), "the first may give some back");
+    first.settle(200);
+    drop(first);
+    for refused in [waits.await.expect("no panic"), guard.admit(ask(500, 5)).await] {
+        let refused = refused.expect_err("a minute");
+        let Refused::TooLate { limit: Limit::Tokens, retry_in } = refused else { panic!("{refused:?}") };
+        assert!(retry_in > seconds(50), "{retry_in:?}");
+    }
+    assert_eq!(guard.state().waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_its_deadline_goes_if_it_may() {
+    let guard = guard(1, 600);
+    let late = ask(1, 0);
+    pass_ms(1_000).await;
+    guard.admit(late).await.expect("there is room");
+}
