@@ -7,11 +7,11 @@ use http::{
     header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
 use reqwest::{Client, RequestBuilder, Url, redirect};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::{
     Completion, Dialect, Entry, Failure, Fault, FaultClass, MaxTokensField, Options, Request, Secret, Transcript, chat,
-    completion::Limits,
+    completion::{Limits, Until},
     endpoint::Endpoint,
     key::{KeyError, KeyHeader, Keys},
     origin::Origin,
@@ -103,12 +103,6 @@ impl Provider {
         &self.inner.origin.provider
     }
 
-    /// Whether it can be asked without a key of the caller's: a key is there at this moment, or none is needed, or a command may
-    /// give one (it is not run for this).
-    pub fn has_key(&self) -> bool {
-        self.inner.keys.is_there()
-    }
-
     /// What it speaks.
     pub fn dialect(&self) -> Dialect {
         self.inner.dialect
@@ -136,17 +130,13 @@ impl Provider {
     /// Calls the model. Answers when the head of the provider's answer is there and says success; dropping the future or the
     /// [`Completion`] closes the connection at once.
     ///
-    /// Fails before anything is sent with API_KEY_MISSING, INVALID_REQUEST if the caller's key can't be one, or TIMEOUT if the
-    /// deadline has passed; SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT after the deadline or
-    /// the first-byte timeout; UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API; otherwise with what the refusal
-    /// means. Nothing is retried.
+    /// Fails before anything is sent with API_KEY_MISSING, or INVALID_REQUEST if the caller's key can't be one;
+    /// SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT after the first-byte timeout;
+    /// UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API; otherwise with what the refusal means. Nothing is
+    /// retried.
     pub async fn complete(&self, request: Request<'_>) -> Result<Completion, Fault> {
         let inner = &*self.inner;
-        let deadline = request.deadline;
-        let sent = inner.key(request.key, deadline).await?;
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(inner.too_late());
-        }
+        let sent = inner.key(request.key).await?;
         let prepared = self.prepare(&request);
         let chat::Encoded { body, continued } =
             prepared.map_err(|failure| Fault::new(FaultClass::Permanent, failure))?;
@@ -159,7 +149,7 @@ impl Provider {
             .send();
 
         let patience = if request.stream { inner.first_byte_timeout } else { inner.whole_answer_timeout };
-        let until = inner.limits.until(patience, deadline);
+        let until = Until::after(patience);
         let response = match timeout_at(until.at, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(send_fault(&error, &inner.origin)),
@@ -167,7 +157,7 @@ impl Provider {
         };
         let origin = inner.origin.answered(&response);
         if response.status() != 200 {
-            let refused = Refused { response, model: request.model, deadline, sent: &sent };
+            let refused = Refused { response, model: request.model, deadline: None, sent: &sent };
             return Err(inner.refused(refused, &origin).await);
         }
         let answer = chat::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
@@ -191,24 +181,18 @@ impl Provider {
 
 impl Inner {
     /// The key to send: the caller's own, else the configured one.
-    async fn key(&self, own: Option<&Secret>, deadline: Option<Instant>) -> Result<Sent, Fault> {
+    async fn key(&self, own: Option<&Secret>) -> Result<Sent, Fault> {
         if let Some(own) = own {
             let header = self.keys.header().value(own.expose());
             let header = header.map_err(|_| Fault::new(FaultClass::Permanent, malformed_own_key()))?;
             return Ok(Sent { key: Some(header), is_own: true });
         }
-        self.configured_key(deadline).await.map(|key| Sent { key, is_own: false })
+        self.configured_key().await.map(|key| Sent { key, is_own: false })
     }
 
-    /// `None`: none is needed.
-    pub(super) async fn configured_key(&self, deadline: Option<Instant>) -> Result<Option<HeaderValue>, Fault> {
-        let value = self.keys.value();
-        let value = match deadline {
-            // A command may have to be run for it.
-            Some(deadline) => timeout_at(deadline, value).await.map_err(|_| self.too_late())?,
-            None => value.await,
-        };
-        value.map_err(|error| {
+    /// `None`: none is needed. A command may have to be run for it.
+    pub(super) async fn configured_key(&self) -> Result<Option<HeaderValue>, Fault> {
+        self.keys.value().await.map_err(|error| {
             Fault::new(
                 FaultClass::Permanent,
                 self.origin.failure(Reason::ApiKeyMissing, key_text(&error, &self.key_place, &self.origin)),
@@ -235,11 +219,6 @@ impl Inner {
 
     pub(super) fn key_is_not_needed(&self) -> bool {
         self.keys.is_not_needed()
-    }
-
-    fn too_late(&self) -> Fault {
-        let text = "the deadline passed before the model was asked";
-        Fault::new(FaultClass::Permanent, self.origin.failure(Reason::Timeout, text))
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) struct Limits {
 }
 
 /// How long to wait for something.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Until {
     pub(super) at: Instant,
     patience: Duration,
@@ -39,21 +40,22 @@ pub(super) struct Until {
 }
 
 impl Limits {
-    /// So long, but not past the caller's deadline.
-    pub(super) fn until(&self, patience: Duration, deadline: Option<Instant>) -> Until {
-        let at = Instant::now() + patience;
-        match deadline.filter(|deadline| *deadline < at) {
-            Some(deadline) => Until { at: deadline, patience, by_caller: true },
-            None => Until { at, patience, by_caller: false },
-        }
-    }
-
     fn max_json_bytes(&self) -> usize {
         self.max_output_bytes.saturating_mul(JSON_BYTES_PER_OUTPUT_BYTE).saturating_add(JSON_FRAME_BYTES)
     }
 }
 
 impl Until {
+    /// So long from now on.
+    pub(super) fn after(patience: Duration) -> Until {
+        Until { at: Instant::now() + patience, patience, by_caller: false }
+    }
+
+    /// But not past the caller's deadline.
+    pub(super) fn or_at(self, deadline: Instant) -> Until {
+        if deadline < self.at { Until { at: deadline, by_caller: true, ..self } } else { self }
+    }
+
     /// The wait was in vain. `what`: what the provider did.
     pub(super) fn fault(&self, origin: &Origin, what: &str) -> Fault {
         let (class, text) = if self.by_caller {
@@ -76,7 +78,6 @@ pub struct Completion {
     quota: Quota,
     origin: Origin,
     limits: Limits,
-    deadline: Option<Instant>,
     /// When the wait for what follows the finish is over.
     after_finish: Option<Instant>,
 }
@@ -97,7 +98,6 @@ impl Completion {
         let quota = Quota::read(response.headers());
         let body =
             body_kind(&response, request.stream).map_err(|what| within_answer(broken(origin.protocol(what)), quota))?;
-        let deadline = request.deadline;
         Ok(Completion {
             response: Some(response),
             body,
@@ -106,7 +106,6 @@ impl Completion {
             quota,
             origin,
             limits,
-            deadline,
             after_finish: None,
         })
     }
@@ -118,8 +117,8 @@ impl Completion {
 
     /// The next piece; `None` after the last one. After an error nothing more comes. Cancel safe.
     ///
-    /// Fails with TIMEOUT after the deadline or too long a silence, and with UPSTREAM_PROTOCOL_ERROR if the answer is cut off, too
-    /// long, or not what the API promises. Once the model has finished ([`Piece::Finish`]) nothing fails any more.
+    /// Fails with TIMEOUT after too long a silence, and with UPSTREAM_PROTOCOL_ERROR if the answer is cut off, too long, or not
+    /// what the API promises. Once the model has finished ([`Piece::Finish`]) nothing fails any more.
     pub async fn next(&mut self) -> Option<Result<Piece, Fault>> {
         loop {
             if let Some(piece) = self.answer.pop() {
@@ -149,7 +148,7 @@ impl Completion {
             }
             (false, false) => self.limits.idle_timeout,
         };
-        let until = self.limits.until(patience, self.deadline);
+        let until = Until::after(patience);
         let fault = match timeout_at(until.at, response.chunk()).await {
             Ok(Ok(Some(bytes))) if !was_done => return self.take(&bytes).map_err(broken),
             // The end; after the end mark anything else is as good, and is not waited out.

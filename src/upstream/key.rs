@@ -169,11 +169,6 @@ impl Keys {
         self.header
     }
 
-    /// Whether a call can be made: a key is there, none is needed, or a command may give one.
-    pub(super) fn is_there(&self) -> bool {
-        self.at_hand().is_ok()
-    }
-
     /// Whether calls are sent without a key.
     pub(super) fn is_not_needed(&self) -> bool {
         matches!(self.source, Source::NotNeeded)
@@ -253,7 +248,6 @@ mod tests {
         ];
         for (source, header, expected) in rows {
             let keys = Keys::new(source, header).expect("nothing is wrong");
-            assert_eq!(keys.is_there(), expected.is_ok());
             let expected = expected.map(|value| value.map(HeaderValue::from_static));
             assert_eq!(keys.value().await, expected);
         }

@@ -29,8 +29,6 @@ mod sse;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-
 pub use self::{
     card::ModelCard,
     catalogue::{Card, Catalogue, Override, Price},
@@ -140,8 +138,6 @@ pub struct Request<'a> {
     pub key: Option<&'a Secret>,
     /// Replaces the settings' `max_tokens`: what a budget has left may be less.
     pub max_tokens: Option<u32>,
-    /// Bounds the whole call, answer included; after it TIMEOUT.
-    pub deadline: Option<Instant>,
 }
 
 /// A piece of the model's answer, in the model's order.
