@@ -152,8 +152,13 @@ async fn every_wait_has_a_limit() {
     let half = || Reply::raw_sse([delta("half")]).stall();
     let first_byte = Options { first_byte_timeout: SHORT, ..options(&server.base_url()) };
     let idle = Options { idle_timeout: SHORT, ..options(&server.base_url()) };
+    // As servers do that send the head before the model has read the prompt.
+    let head = || Reply::raw_sse(["never"; 0]).stall();
+    let reading = Options { first_byte_timeout: 2 * SHORT, ..idle.clone() };
     let rows = [
-        ("first byte", first_byte, silent(), "mistral sent no answer for 60 ms"),
+        ("head", first_byte.clone(), silent(), "mistral sent no answer for 60 ms"),
+        ("first byte", first_byte, head(), "mistral sent nothing but the head of its answer for 60 ms"),
+        ("no idling before it", reading, head(), "mistral sent nothing but the head of its answer for 120 ms"),
         ("idle", idle, half(), "mistral was silent within its answer for 60 ms"),
     ];
     for (name, options, reply, told) in rows {

@@ -131,7 +131,7 @@ impl Provider {
     /// [`Completion`] closes the connection at once.
     ///
     /// Fails before anything is sent with API_KEY_MISSING, or INVALID_REQUEST if the caller's key can't be one;
-    /// SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT after the first-byte timeout;
+    /// SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT if no head comes within the first-byte timeout;
     /// UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API; otherwise with what the refusal means. Nothing is
     /// retried.
     pub async fn complete(&self, request: Request<'_>) -> Result<Completion, Fault> {
@@ -161,7 +161,7 @@ impl Provider {
             return Err(inner.refused(refused, &origin).await);
         }
         let answer = chat::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
-        Completion::new(response, answer, origin, inner.limits, &request)
+        Completion::new(response, answer, origin, inner.limits, until, &request)
     }
 
     fn prepare(&self, request: &Request<'_>) -> Result<chat::Encoded, Failure> {

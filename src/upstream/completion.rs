@@ -78,8 +78,10 @@ pub struct Completion {
     quota: Quota,
     origin: Origin,
     limits: Limits,
+    /// How long to wait for the first byte of the body. Some servers send the head before the model has read the prompt.
+    first_byte: Option<Until>,
     /// When the wait for what follows the finish is over.
-    after_finish: Option<Instant>,
+    after_finish: Option<Until>,
 }
 
 enum Body {
@@ -93,6 +95,7 @@ impl Completion {
         answer: Answer,
         origin: Origin,
         limits: Limits,
+        first_byte: Until,
         request: &Request<'_>,
     ) -> Result<Completion, Fault> {
         let quota = Quota::read(response.headers());
@@ -106,6 +109,7 @@ impl Completion {
             quota,
             origin,
             limits,
+            first_byte: Some(first_byte),
             after_finish: None,
         })
     }
@@ -139,22 +143,28 @@ impl Completion {
     async fn read(&mut self) -> Result<(), Fault> {
         let Some(response) = &mut self.response else { return Ok(()) };
         let was_done = self.answer.is_done();
-        let patience = match (was_done, self.answer.is_finished()) {
-            (true, _) => AFTER_DONE,
+        let silent = match self.first_byte {
+            Some(_) => "sent nothing but the head of its answer",
+            None => "was silent within its answer",
+        };
+        let until = match (was_done, self.answer.is_finished()) {
+            (true, _) => Until::after(AFTER_DONE),
             // Once for all that may follow: a server that goes on for ever must not keep the answer open.
             (false, true) => {
                 let wait = AFTER_FINISH.min(self.limits.idle_timeout);
-                *self.after_finish.get_or_insert_with(|| Instant::now() + wait) - Instant::now()
+                *self.after_finish.get_or_insert_with(|| Until::after(wait))
             }
-            (false, false) => self.limits.idle_timeout,
+            (false, false) => self.first_byte.unwrap_or_else(|| Until::after(self.limits.idle_timeout)),
         };
-        let until = Until::after(patience);
         let fault = match timeout_at(until.at, response.chunk()).await {
-            Ok(Ok(Some(bytes))) if !was_done => return self.take(&bytes).map_err(broken),
+            Ok(Ok(Some(bytes))) if !was_done => {
+                self.first_byte = None;
+                return self.take(&bytes).map_err(broken);
+            }
             // The end; after the end mark anything else is as good, and is not waited out.
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(broken(self.origin.protocol(format!("it was cut off: {}", cause(&error))))),
-            Err(_) => Some(until.fault(&self.origin, "was silent within its answer")),
+            Err(_) => Some(until.fault(&self.origin, silent)),
         };
         self.response = None;
         match fault {

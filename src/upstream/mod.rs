@@ -65,11 +65,11 @@ pub struct Options {
     pub headers: Vec<(String, Secret)>,
     /// For the TCP and TLS handshakes of a new connection; after it SERVICE_UNAVAILABLE, nothing was spent.
     pub connect_timeout: Duration,
-    /// From the call to the head of a streamed answer; after it TIMEOUT.
+    /// From the call to the first byte of a streamed answer's body; after it TIMEOUT.
     pub first_byte_timeout: Duration,
-    /// The same for an answer that is not streamed: it is written before its head is sent. Mistral's SDK gives it 300 s.
+    /// The same for an answer that is not streamed: it is written before any of it is sent. Mistral's SDK gives it 300 s.
     pub whole_answer_timeout: Duration,
-    /// For each silence within an answer; after it TIMEOUT.
+    /// For each silence after that, within the answer; after it TIMEOUT.
     pub idle_timeout: Duration,
     /// For the text, thinking and arguments of an answer together; beyond it UPSTREAM_PROTOCOL_ERROR.
     pub max_output_bytes: usize,
