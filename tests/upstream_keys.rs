@@ -1,17 +1,18 @@
 //! Which key a provider is sent, and how; and the operator's own headers.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use causerie::{
     domain::{Failure, Reason},
     upstream::{KeyHeader, KeySource, Options, Provider, Request, Secret},
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::{
     history::{history, user},
     provider::{Captured, Reply, ScriptedProvider},
-    upstream::{options, provider, request, settings},
+    upstream::{options, provider, read, request, settings},
 };
 
 /// Calls the model once; with the caller's own key, if there is one.
@@ -98,6 +99,47 @@ async fn what_the_provider_quotes_of_keys_and_headers_is_hidden() {
 }
 
 #[tokio::test]
+async fn what_an_answer_quotes_that_began_with_success_is_hidden_too() {
+    let server = ScriptedProvider::start().await;
+    let provider = Provider::new(Options {
+        key: KeySource::Value(Secret::new("sk-configured")),
+        headers: vec![("x-organization".to_owned(), Secret::new("org-secret-value"))],
+        ..options(&server.base_url())
+    });
+    let provider = provider.expect("right");
+    let settings = settings();
+    let transcript = provider.encode(&history([user("Hello")])).expect("taken");
+    let own = Secret::new("sk-own-secret");
+    let no_list = || Reply::plain(200, "application/json", "7");
+    for (key, shown) in [(None, "sk-configured"), (Some(&own), "sk-own-secret")] {
+        let error = json!({"error": {"message": shown, "type": "org-secret-value", "code": shown}});
+        let text = json!({"choices": [{"delta": {"content": "half"}}]});
+        let long = format!("text/{}{shown}", "x".repeat(90));
+        let replies = [
+            (Reply::json(200, &json!({"object": "error", "code": shown})), "(code [key])"),
+            (Reply::sse(&[text, error]), "(type [hidden], code [key])"),
+            (Reply::plain(200, &format!("text/{shown}"), ""), r#"its content type is "text/[key]","#),
+            // It is cut in the middle of the key.
+            (Reply::plain(200, &long, ""), r#"x[key]","#),
+            (no_list().header("mistral-correlation-id", &format!("for-{shown}")), "JSON of another shape"),
+        ];
+        for (reply, told) in replies {
+            server.reply(reply);
+            let failure = match provider.complete(Request { key, ..request(&settings, &transcript) }).await {
+                Ok(completion) => read(completion).await.1.expect("it fails").failure,
+                Err(fault) => fault.failure,
+            };
+            assert!(failure.message.contains(told), "{}", failure.message);
+            assert!(!format!("{failure:?}").contains(&shown[3..]), "{failure:?}");
+        }
+    }
+    // Nor where models are listed.
+    server.reply(no_list().header("mistral-correlation-id", "for-sk-configured"));
+    let failure = provider.models(Instant::now() + Duration::from_secs(10)).await.expect_err("no list").failure;
+    assert!(failure.metadata.contains(&("correlation_id".into(), "for-[key]".to_owned())), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_command_is_run_again_after_a_refused_key() {
     let server = ScriptedProvider::start().await;
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -149,7 +191,7 @@ async fn the_operator_s_headers_go_with_every_request() {
     let headers = headers.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
     let provider = Provider::new(Options { headers, ..options(&server.base_url()) }).expect("right");
     call(&provider, None).await.expect("an answer");
-    provider.check(tokio::time::Instant::now() + std::time::Duration::from_secs(10)).await;
+    provider.check(Instant::now() + Duration::from_secs(10)).await;
     for _ in 0..2 {
         let captured = server.next_request().await;
         assert_eq!((captured.header("x-organization"), captured.header("user-agent")), (Some("org"), Some("mine")));

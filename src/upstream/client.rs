@@ -11,11 +11,12 @@ use tokio::time::timeout_at;
 
 use super::{
     Completion, Dialect, Entry, Failure, Fault, FaultClass, MaxTokensField, Options, Request, Secret, Transcript, chat,
-    completion::{Limits, Until},
+    completion::{Call, Limits, Until},
     endpoint::Endpoint,
     key::{KeyError, KeyHeader, Keys},
     origin::Origin,
     refusal::{Refused, Sent},
+    secrets::Secrets,
 };
 use crate::domain::Reason;
 
@@ -161,7 +162,9 @@ impl Provider {
             return Err(inner.refused(refused, &origin).await);
         }
         let answer = chat::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
-        Completion::new(response, answer, origin, inner.limits, until, &request)
+        let secrets = inner.secrets(&sent);
+        let call = Call { origin, secrets, limits: inner.limits, first_byte: until, stream: request.stream };
+        Completion::new(response, answer, call)
     }
 
     fn prepare(&self, request: &Request<'_>) -> Result<chat::Encoded, Failure> {
@@ -214,7 +217,13 @@ impl Inner {
         if let Some(key) = refused.sent.key.as_ref().filter(|_| refused.response.status() == 401) {
             self.keys.refused(key).await;
         }
-        refused.read(origin, &self.key_place, &self.headers).await
+        let secrets = self.secrets(refused.sent);
+        refused.read(origin, &self.key_place, &secrets).await
+    }
+
+    /// What a call that was sent with this key must not have told of it.
+    pub(super) fn secrets(&self, sent: &Sent) -> Secrets {
+        Secrets::of(sent.key.as_ref(), &self.headers)
     }
 
     pub(super) fn key_is_not_needed(&self) -> bool {

@@ -7,10 +7,11 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Piece, Quota, Request,
+    Failure, Fault, FaultClass, Piece, Quota,
     chat::Answer,
     client::cause,
     origin::Origin,
+    secrets::Secrets,
     sse::{Decoder, TooLong},
 };
 use crate::domain::Reason;
@@ -28,6 +29,18 @@ const JSON_FRAME_BYTES: usize = 64 * 1024;
 pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     pub(super) max_output_bytes: usize,
+}
+
+/// A call whose answer begins.
+pub(super) struct Call {
+    pub(super) origin: Origin,
+    /// What it was sent with, and the answer may quote.
+    pub(super) secrets: Secrets,
+    pub(super) limits: Limits,
+    /// How long to wait for the first byte of the body.
+    pub(super) first_byte: Until,
+    /// Whether a stream was asked for.
+    pub(super) stream: bool,
 }
 
 /// How long to wait for something.
@@ -77,8 +90,9 @@ pub struct Completion {
     fault: Option<Fault>,
     quota: Quota,
     origin: Origin,
+    secrets: Secrets,
     limits: Limits,
-    /// How long to wait for the first byte of the body. Some servers send the head before the model has read the prompt.
+    /// Until it is there. Some servers send the head before the model has read the prompt.
     first_byte: Option<Until>,
     /// When the wait for what follows the finish is over.
     after_finish: Option<Until>,
@@ -90,17 +104,11 @@ enum Body {
 }
 
 impl Completion {
-    pub(super) fn new(
-        response: Response,
-        answer: Answer,
-        origin: Origin,
-        limits: Limits,
-        first_byte: Until,
-        request: &Request<'_>,
-    ) -> Result<Completion, Fault> {
+    pub(super) fn new(response: Response, answer: Answer, call: Call) -> Result<Completion, Fault> {
+        let Call { origin, secrets, limits, first_byte, stream } = call;
         let quota = Quota::read(response.headers());
-        let body =
-            body_kind(&response, request.stream).map_err(|what| within_answer(broken(origin.protocol(what)), quota))?;
+        let body = body_kind(&response, stream, &secrets)
+            .map_err(|what| within_answer(broken(origin.protocol(what)), quota, &secrets))?;
         Ok(Completion {
             response: Some(response),
             body,
@@ -108,6 +116,7 @@ impl Completion {
             fault: None,
             quota,
             origin,
+            secrets,
             limits,
             first_byte: Some(first_byte),
             after_finish: None,
@@ -129,7 +138,7 @@ impl Completion {
                 return Some(Ok(piece));
             }
             if let Some(fault) = self.fault.take() {
-                return Some(Err(within_answer(fault, self.quota)));
+                return Some(Err(within_answer(fault, self.quota, &self.secrets)));
             }
             self.response.as_ref()?;
             if let Err(fault) = self.read().await {
@@ -233,12 +242,13 @@ fn broken(failure: Failure) -> Fault {
 }
 
 /// After the head of a successful answer.
-fn within_answer(fault: Fault, quota: Quota) -> Fault {
+fn within_answer(mut fault: Fault, quota: Quota, secrets: &Secrets) -> Fault {
+    secrets.hide_in(&mut fault.failure);
     Fault { answered: true, quota, ..fault }
 }
 
 /// What the body is, by its content type. Gateways that can't stream answer with the whole, which is as good.
-fn body_kind(response: &Response, stream: bool) -> Result<Body, String> {
+fn body_kind(response: &Response, stream: bool, secrets: &Secrets) -> Result<Body, String> {
     let events = Body::Events(Decoder::default());
     let whole = Body::Whole(Vec::new());
     let Some(value) = response.headers().get(CONTENT_TYPE) else { return Ok(if stream { events } else { whole }) };
@@ -247,7 +257,9 @@ fn body_kind(response: &Response, stream: bool) -> Result<Body, String> {
         "text/event-stream" => Ok(events),
         "application/json" => Ok(whole),
         _ => {
-            let shown: String = value.chars().take(100).collect();
+            let mut shown = value.to_owned();
+            secrets.hide(&mut shown);
+            let shown: String = shown.chars().take(100).collect();
             Err(format!("its content type is {shown:?}, neither text/event-stream nor application/json"))
         }
     }

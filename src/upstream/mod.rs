@@ -3,7 +3,7 @@
 //! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; `chat` knows what the JSON of chat
 //! completions means.
 //!
-//! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
+//! Keys, prompts and answers never get into failures or logs, even where a provider quotes them (`secrets`); of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
 mod card;

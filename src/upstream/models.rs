@@ -126,10 +126,13 @@ impl Inner {
             }
             Err(_) => (None, None),
         };
-        let result = match answered {
+        let mut result = match answered {
             Ok(response) => self.read_list(response, &sent, deadline).await,
             Err(fault) => Err(fault),
         };
+        if let Err(fault) = &mut result {
+            self.secrets(&sent).hide_in(&mut fault.failure);
+        }
         Listed { result, status, clock_skew_ms, round_trip }
     }
 
