@@ -46,7 +46,7 @@ impl Answer {
         }
     }
 
-    /// The next piece that is known.
+    /// The next piece that is there to be given.
     pub(in crate::upstream) fn pop(&mut self) -> Option<Piece> {
         self.pieces.pop_front()
     }
@@ -120,11 +120,12 @@ impl Answer {
         // Only one answer is ever asked for.
         let first = choices.into_iter().flatten().find(|choice| choice.index.unwrap_or(0) == 0);
         let taken = first.map_or(Ok(()), |choice| self.take_choice(choice));
-        // Some servers count in every event, and write noughts until they know. What they count is told at once: an answer may be
-        // cut, be no good or be given up, and is billed up to there.
-        let usage = usage.map(|usage| count(&usage));
-        let usage = usage.filter(|usage| self.finish_seen || usage.total_tokens > 0);
-        self.pieces.extend(usage.map(Piece::Usage));
+        // Some servers count in every event, and write noughts until they know, or always: what has output has used something.
+        // What they count is told at once: an answer may be cut, be no good or be given up, and is billed up to there.
+        let is_silent = self.finish_seen && self.output_bytes == 0;
+        if let Some(usage) = usage.map(|usage| count(&usage)).filter(|usage| is_silent || usage.total_tokens > 0) {
+            self.pieces.push_back(Piece::Usage(usage));
+        }
         taken
     }
 
@@ -173,7 +174,9 @@ impl Answer {
             self.interrupt_echo();
             self.count(calls::size_bytes(&call))?;
             let before = self.calls.size_bytes();
-            self.pieces.extend(self.calls.take(call, position, of));
+            if let Some(piece) = self.calls.take(call, position, of) {
+                self.pieces.push_back(piece);
+            }
             self.count(self.calls.size_bytes() - before)?;
         }
         Ok(())
@@ -297,13 +300,15 @@ fn finish_reason(reason: &str) -> FinishReason {
     }
 }
 
+/// The total is what budgets are charged: it may be more than the parts, as where thinking is in none of them, never less.
 fn count(usage: &wire::Usage) -> Usage {
     let prompt_tokens = usage.prompt_tokens.unwrap_or(0);
     let completion_tokens = usage.completion_tokens.unwrap_or(0);
+    let parts = prompt_tokens.saturating_add(completion_tokens);
     Usage {
         prompt_tokens,
         completion_tokens,
-        total_tokens: usage.total_tokens.unwrap_or(prompt_tokens.saturating_add(completion_tokens)),
+        total_tokens: usage.total_tokens.map_or(parts, |total| total.max(parts)),
         cached_tokens: usage.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens).unwrap_or(0),
         reasoning_tokens: usage
             .completion_tokens_details
