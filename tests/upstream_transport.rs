@@ -192,6 +192,20 @@ async fn an_answer_that_is_whole_survives_what_comes_after_it() {
 }
 
 #[tokio::test]
+async fn a_long_answer_that_breaks_keeps_all_that_came() {
+    let server = ScriptedProvider::start().await;
+    let words = delta("x").repeat(20_000);
+    for reply in
+        [Reply::raw_sse([words.clone()]).stall(), Reply::raw_sse([words.clone()]), Reply::raw_sse([words]).cut_after(1)]
+    {
+        server.reply(reply);
+        let provider = Provider::new(Options { idle_timeout: SHORT, ..options(&server.base_url()) }).expect("right");
+        let (pieces, _) = failure(&provider).await;
+        assert_eq!(said(&pieces).len(), 20_000);
+    }
+}
+
+#[tokio::test]
 async fn broken_answers_say_what_was_wrong() {
     let server = ScriptedProvider::start().await;
     let long = "x".repeat(100);

@@ -143,6 +143,7 @@ impl Completion {
             self.response.as_ref()?;
             if let Err(fault) = self.read().await {
                 self.response = None;
+                self.answer.stop();
                 self.fault = Some(fault).filter(|_| !self.answer.is_finished());
             }
         }
