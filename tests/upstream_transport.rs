@@ -314,9 +314,13 @@ fn options_that_can_t_work_are_refused() {
         "ftp://api.mistral.ai",
         "https://key@api.mistral.ai",
         "https://api.mistral.ai?key=hidden",
+        "http://256.256.256.256",
     ] {
         let error = Provider::new(options(base_url)).expect_err(base_url).to_string();
-        assert!(error.contains("base URL") && !error.contains("hidden") && !error.contains("key@"), "{error}");
+        assert!(
+            error.starts_with("mistral's base URL ") && !error.contains("hidden") && !error.contains("key@"),
+            "{error}"
+        );
     }
     let key = KeySource::Value(Secret::new("sk\nhidden"));
     let error =

@@ -100,6 +100,12 @@ fn a_wrong_value_says_what_is_allowed() {
         ("turns.timeout", "s", "a duration"),
         ("providers.mistral.base_url", "api.mistral.ai", "http:// or https://"),
         ("providers.mistral.base_url", "ftp://x", "http:// or https://"),
+        ("providers.mistral.base_url", "http:x", "http:// or https://"),
+        ("providers.mistral.base_url", "http:///x", "http:// or https://"),
+        ("providers.mistral.base_url", "http://x/a b", "http:// or https://"),
+        ("providers.mistral.base_url", "http://256.256.256.256", "http:// or https://"),
+        ("providers.mistral.base_url", "http://x:99999", "http:// or https://"),
+        ("providers.mistral.base_url", "http://xn--a/", "http:// or https://"),
         ("providers.mistral.base_url", "https://user:pw@x", "no user name"),
         (
             "providers.mistral.base_url",

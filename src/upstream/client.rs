@@ -76,9 +76,10 @@ impl Provider {
             whole_answer_timeout,
             max_output_bytes,
         } = options;
-        let endpoint = Endpoint::parse(&base_url)?;
-        let headers = extra_headers(&headers, key_header)?;
-        let client = client(&endpoint.chat, connect_timeout, &headers)?;
+        let named = |OptionsError(what)| OptionsError(format!("{name}'s {what}"));
+        let endpoint = Endpoint::parse(&base_url).map_err(named)?;
+        let headers = extra_headers(&headers, key_header).map_err(named)?;
+        let client = client(&endpoint.chat, connect_timeout, &headers).map_err(named)?;
         let origin =
             Origin { provider: name.into(), host: endpoint.host().into(), http_status: None, correlation_id: None };
         let keys = Keys::new(key, key_header).map_err(|error| OptionsError(key_text(&error, &key_place, &origin)))?;
@@ -236,7 +237,7 @@ fn extra_headers(headers: &[(String, Secret)], key_header: KeyHeader) -> Result<
     let reserved = [key_header.name(), ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING];
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        let wrong = |what: &str| OptionsError(format!("the extra header {:?} {what}", shortened(name)));
+        let wrong = |what: &str| OptionsError(format!("extra header {:?} {what}", shortened(name)));
         let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong("is no name of an HTTP header"))?;
         if reserved.contains(&name) {
             return Err(wrong("is set by the service"));
@@ -276,7 +277,7 @@ fn client(endpoint: &Url, connect_timeout: Duration, headers: &HeaderMap) -> Res
     if endpoint.scheme() == "http" {
         builder = builder.no_proxy().tls_certs_only([]);
     }
-    builder.build().map_err(|error| OptionsError(format!("the HTTP client can't start: {}", cause(&error))))
+    builder.build().map_err(|error| OptionsError(format!("HTTP client can't start: {}", cause(&error))))
 }
 
 /// There is no head of an answer: whatever it was may be over soon.
