@@ -58,7 +58,7 @@ async fn each_source_and_header_sends_its_key() {
 #[tokio::test]
 async fn a_key_of_the_caller_s_that_can_t_be_one_is_the_caller_s_mistake() {
     let server = ScriptedProvider::start().await;
-    for own in ["", " ", "sk\nhidden", "sk\u{0}hidden"] {
+    for own in ["", " ", "sk\nhidden", "sk\u{0}hidden", "sk hidden"] {
         let failure = call(&provider(&server.base_url()), Some(own)).await.expect_err(own);
         assert_eq!(failure.reason, Reason::InvalidRequest);
         assert_eq!(failure.violations[0].field, "x-provider-api-key");
@@ -166,12 +166,21 @@ async fn a_command_is_run_again_after_a_refused_key() {
 async fn a_command_that_fails_is_a_missing_key() {
     let server = ScriptedProvider::start().await;
     for (line, told) in [
-        ("sh -c 'echo sk-hidden; exit 7'", "the key command of mistral (\"sh\") failed (exit status: 7)"),
+        (
+            "sh -c 'echo sk-hidden; exit 7'",
+            "(providers.mistral.key_command, which runs \"sh\") failed (exit status: 7)",
+        ),
         ("true sk-hidden", "printed no key in its first line"),
         ("/nonexistent/sk", "can't be run: entity not found"),
+        (
+            "echo sk-hidden | tr 1 2",
+            "(providers.mistral.key_command, which runs \"echo\") must print the key and nothing else",
+        ),
     ] {
         let key = KeySource::Command(Secret::new(line));
-        let provider = Provider::new(Options { key, ..options(&server.base_url()) }).expect("it may work later");
+        let key_place = "providers.mistral.key_command".to_owned();
+        let options = Options { key, key_place, ..options(&server.base_url()) };
+        let provider = Provider::new(options).expect("it may work later");
         let failure = call(&provider, None).await.expect_err(line);
         assert_eq!(failure.reason, Reason::ApiKeyMissing);
         assert!(failure.message.contains(told) && !failure.message.contains("hidden"), "{}", failure.message);
@@ -180,6 +189,22 @@ async fn a_command_that_fails_is_a_missing_key() {
     let key = KeySource::Command(Secret::new("sh -c 'hidden"));
     let error = Provider::new(Options { key, ..options("http://127.0.0.1") }).expect_err("no command").to_string();
     assert!(error.contains("a quotation in it does not end") && !error.contains("hidden"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_holds_more_than_a_key_is_a_missing_key() {
+    let server = ScriptedProvider::start().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let (key, key_place) = (KeySource::File(file.path().to_owned()), "providers.mistral.key_file".to_owned());
+    let provider = Provider::new(Options { key, key_place, ..options(&server.base_url()) }).expect("it may come later");
+    for text in ["sk hidden", "sk\nhidden", "sk\thidden"] {
+        fs::write(file.path(), text).expect("written");
+        let failure = call(&provider, None).await.expect_err(text);
+        assert_eq!(failure.reason, Reason::ApiKeyMissing);
+        assert!(failure.message.contains("(providers.mistral.key_file) must be the key and nothing else"), "{failure}");
+        assert!(!failure.message.contains("hidden"), "{failure}");
+    }
+    assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]

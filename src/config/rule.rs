@@ -194,10 +194,11 @@ impl Rule<String> {
         rule.hidden()
     }
 
-    /// A command of the system's shell.
+    /// A command line that no shell runs.
     pub(super) fn command() -> Rule<String> {
-        Rule::new("COMMAND", "a command of the shell", |text| {
-            (!text.trim().is_empty() && !text.contains('\0')).then(|| text.to_owned())
+        Rule::new("COMMAND", "a program and its arguments, quoted as in a shell", |text| {
+            let words = shlex::split(text).filter(|_| !text.contains('\0'))?;
+            words.first().is_some_and(|program| !program.is_empty()).then(|| text.to_owned())
         })
     }
 

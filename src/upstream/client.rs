@@ -303,7 +303,10 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
 }
 
 fn malformed_own_key() -> Failure {
-    Failure::invalid_field("x-provider-api-key", "must hold an API key: one line of visible ASCII characters")
+    Failure::invalid_field(
+        "x-provider-api-key",
+        "must hold an API key: one line of visible ASCII characters, no blanks",
+    )
 }
 
 fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
@@ -314,8 +317,13 @@ fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
             format!("the API key file {} of {provider} can't be read: {kind}", path.display())
         }
         KeyError::Malformed => {
-            format!("the API key of {provider} ({place}) holds other characters than visible ASCII")
+            format!(
+                "the API key of {provider} ({place}) must be the key and nothing else: one line of visible ASCII characters, no \
+                 blanks"
+            )
         }
-        KeyError::Command { program, error } => format!("the key command of {provider} ({program:?}) {error}"),
+        KeyError::Command { program, error } => {
+            format!("the key command of {provider} ({place}, which runs {program:?}) {error}")
+        }
     }
 }
