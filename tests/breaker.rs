@@ -12,10 +12,10 @@ use crate::support::{
     calls,
     completion::stream_of,
     events::{events_of, run, soon},
-    forwarding::{asked, falling_back_to, other, start_on, switches},
+    forwarding::{RETRIES, asked, falling_back_to, other, start_on, switches, with},
     provider::{Reply, ScriptedProvider},
     server::{Client, TestServer},
-    status::{assert_promised, carried, reason_of, retry_ms},
+    status::{assert_promised, carried, reason_of, retry_ms, told},
 };
 
 /// Two failures of two calls open it.
@@ -55,6 +55,19 @@ async fn a_model_that_keeps_failing_is_left_alone_and_others_are_not() {
     assert_eq!(reason_of(seen.error()), "SERVICE_UNAVAILABLE");
     let turn = calls::get_turn(&mut client.clone(), seen.turn_id()).await.expect("kept");
     assert_eq!((turn.state(), turn.usage.unwrap_or_default().total_tokens), (State::Failed, 0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_that_the_breaker_stops_tells_what_the_provider_said() {
+    let server = TestServer::with(&with(&RETRIES, &breaker("1h"))).await;
+    server.provider.on_model("ill", [ill()]);
+    let status = ask(&server.client().await, "ill").await.expect_err("it fails");
+    assert_promised(&status, ErrorReason::ServiceUnavailable, "ill");
+    assert_eq!((told(&status, "http_status").as_str(), told(&status, "attempts").as_str()), ("503", "2"), "{status:?}");
+    let ms = retry_ms(&status.get_error_details()).expect("when");
+    assert!((3_590_000..=3_600_000).contains(&ms), "{ms}");
+    assert_eq!(server.provider.requests_for("ill").len(), 2);
     server.stop().await;
 }
 

@@ -304,3 +304,19 @@ async fn usage_that_can_t_be_right_empties_budgets_all_the_same() {
     }
     server.stop().await;
 }
+
+/// Servers refuse a prompt and an answer that don't fit their window together.
+#[tokio::test]
+async fn an_answer_under_a_budget_is_bounded_by_what_its_window_has_left() {
+    let window = "[providers.mistral.models.narrow]\ncontext_tokens = 2000\n";
+    let server = TestServer::configured(window, &[]).await;
+    let mut client = server.client().await;
+    server.provider.on_every(Reply::text("fine"));
+    for (model, least, most) in [("narrow", 1000, 2000), ("unknown", 4096, 4096)] {
+        ask(&mut client, Request::Start(under(tokens(100_000), start_on(model, "Hello")))).await.expect(model);
+        let asked = server.provider.requests_for(model);
+        let bound = asked[0].json["max_tokens"].as_u64().unwrap_or_else(|| panic!("{:?}", asked[0].json));
+        assert!((least..=most).contains(&bound), "{model}: {bound}");
+    }
+    server.stop().await;
+}

@@ -16,7 +16,7 @@ use crate::support::{
     log::Log,
     provider::{Captured, Reply, ScriptedProvider},
     server::{Client, TestServer, start},
-    status::{assert_promised, fields_of, named},
+    status::{assert_promised, fields_of, named, told},
 };
 
 const OWN: &str = "sk-of-the-caller-3e7b";
@@ -76,7 +76,7 @@ async fn a_caller_s_key_is_used_for_that_call_and_kept_nowhere() {
         server.provider.reply(Reply::json(status, &quoting));
         let refused = client.start(with_key("own-key-refused", start("Hello"))).await.expect_err("refused");
         assert_unseen_status("a refusal", &refused);
-        let turn_id = crate::support::status::told(&refused, "turn_id");
+        let turn_id = told(&refused, "turn_id");
         let turn = get_turn(&mut client, &turn_id).await.expect("kept");
         assert_unseen("a failed turn", &turn.encode_to_vec());
     }
@@ -199,6 +199,7 @@ async fn a_service_without_a_key_lives_on_those_of_its_callers() {
     server.provider.on_every(Reply::text("fine"));
     let status = ask(&client).await.expect_err("no key");
     assert_promised(&status, ErrorReason::ApiKeyMissing, "ask");
+    assert_eq!(told(&status, "attempts"), "0", "{status:?}");
     client.start(with_key("own", start("Hello"))).await.expect("fine");
     assert_eq!(authorization(&server.provider.next_request().await), format!("Bearer {OWN}"));
     server.stop().await;

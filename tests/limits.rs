@@ -27,7 +27,8 @@ fn limited(lines: &[(&'static str, &'static str)]) -> Vec<(String, &'static str)
 
 async fn server(lines: &[(&'static str, &'static str)]) -> TestServer {
     let settings = limited(lines);
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let settings = settings.iter().map(|(key, value)| (key.as_str(), *value));
+    let settings: Vec<(&str, &str)> = settings.chain([("retry.max_elapsed", "10s")]).collect();
     TestServer::with(&with(&RETRIES, &settings)).await
 }
 
@@ -267,5 +268,17 @@ async fn a_turn_that_is_never_sent_takes_nothing_of_the_minute() {
         assert_eq!(reason_of(&refused), "BUDGET_EXCEEDED");
     }
     ask(&client, "first", "Hello").await.expect("the minute's only call was not made yet");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn time_in_our_own_queue_is_time_of_retries() {
+    let server = server(&[("requests_per_minute", "1")]).await;
+    server.provider.reply(Reply::json(503, &json!({"message": "no"})));
+    let status = ask(&server.client().await, "ill", "Hello").await.expect_err("the minute has no other call");
+    assert_promised(&status, ErrorReason::ServiceUnavailable, "ill");
+    assert_eq!((told(&status, "http_status").as_str(), told(&status, "attempts").as_str()), ("503", "1"));
+    let ms = retry_ms(&status.get_error_details()).expect("when there is one");
+    assert!((50_000..=62_000).contains(&ms), "{ms}");
     server.stop().await;
 }

@@ -34,7 +34,8 @@ async fn an_answer_after_failures_is_whole_and_says_how_often_was_asked() {
     let rows = [
         ("one-503", vec![refusal(503)]),
         ("two-503", vec![refusal(503), refusal(503)]),
-        ("one-of-each", vec![refusal(408), Reply::hang_up(), refusal(500)]),
+        ("one-of-each", vec![refusal(408), refusal(529), refusal(500)]),
+        ("hung-up", vec![Reply::hang_up()]),
         ("gateways", vec![refusal(502), refusal(504)]),
         ("rate-limited", vec![refusal(429).header("retry-after", "0")]),
     ];
@@ -63,7 +64,9 @@ async fn an_answer_after_failures_is_whole_and_says_how_often_was_asked() {
             assert_eq!((turn.state(), text_of(&turn).as_str()), (State::Completed, "All is well"), "{name}");
             assert_eq!(asked(&turn), [(model.as_str(), attempts)], "{name}");
             let usage = turn.usage.as_ref().expect(name);
-            assert_eq!((usage.total_tokens, usage.estimated), (7, false), "{name}: refusals cost nothing");
+            // An answer that is not streamed may have been under way when the connection broke; a refusal costs nothing.
+            let may_be_billed = name == "hung-up" && !stream;
+            assert_eq!((usage.total_tokens > 7, usage.estimated), (may_be_billed, may_be_billed), "{name}: {usage:?}");
             assert_eq!(turn.models[0].usage, turn.usage, "{name}");
             let requests = server.provider.requests_for(&model);
             assert_eq!(requests.len(), failures.len() + 1, "{name}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use causerie::{
     domain::Reason,
-    upstream::{Fault, FaultClass, KeySource, Options, Provider, Quota, Request},
+    upstream::{Fault, FaultClass, KeySource, Options, Provider, Quota, Reached, Request},
 };
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -68,7 +68,7 @@ async fn every_refusal_has_its_class() {
         server.reply(reply);
         let fault = fault(&provider, true).await;
         assert_eq!((fault.class, fault.retry_after_ms), (class, retry_after_ms), "{name}");
-        assert!(!fault.answered, "{name}");
+        assert_eq!(fault.reached, Reached::Refused, "{name}");
         if let Some(ms) = retry_after_ms {
             assert_eq!(fault.failure.retry_after_ms, Some(ms), "{name}");
         }
@@ -81,28 +81,34 @@ async fn what_breaks_may_be_tried_again_and_says_if_it_was_answered() {
     let mut silent = Reply::text("never");
     let _closed = silent.gate();
     let rows = [
-        ("hung up", Reply::hang_up(), false, Reason::UpstreamProtocolError),
-        ("silent", silent, false, Reason::Timeout),
-        ("cut", half().cut_after(1), true, Reason::UpstreamProtocolError),
-        ("ended", half(), true, Reason::UpstreamProtocolError),
-        ("stalled", half().stall(), true, Reason::Timeout),
-        ("garbage", Reply::raw_sse(["data: {\n\n"]), true, Reason::UpstreamProtocolError),
-        ("HTML", Reply::plain(200, "text/html", "<html>"), true, Reason::UpstreamProtocolError),
-        ("error", Reply::json(200, &json!({"error": {"code": "1300"}})), true, Reason::UpstreamProtocolError),
+        ("hung up", Reply::hang_up(), Reached::Sent, Reason::UpstreamProtocolError),
+        ("silent", silent, Reached::Sent, Reason::Timeout),
+        ("cut", half().cut_after(1), Reached::Answered, Reason::UpstreamProtocolError),
+        ("ended", half(), Reached::Answered, Reason::UpstreamProtocolError),
+        ("stalled", half().stall(), Reached::Answered, Reason::Timeout),
+        ("garbage", Reply::raw_sse(["data: {\n\n"]), Reached::Answered, Reason::UpstreamProtocolError),
+        ("HTML", Reply::plain(200, "text/html", "<html>"), Reached::Answered, Reason::UpstreamProtocolError),
+        (
+            "error",
+            Reply::json(200, &json!({"error": {"code": "1300"}})),
+            Reached::Answered,
+            Reason::UpstreamProtocolError,
+        ),
     ];
     let server = ScriptedProvider::start().await;
     let impatient = Options { first_byte_timeout: SHORT, idle_timeout: SHORT, ..options(&server.base_url()) };
     let provider = Provider::new(impatient).expect("right");
-    for (name, reply, answered, reason) in rows {
+    for (name, reply, reached, reason) in rows {
         server.reply(reply.header("x-ratelimit-remaining-requests", "5").header("retry-after", "9"));
         let fault = fault(&provider, true).await;
         assert_eq!((fault.class, fault.failure.reason), (FaultClass::Transient, reason), "{name}");
-        assert_eq!((fault.answered, fault.quota.remaining_requests.is_some()), (answered, answered), "{name}");
+        let answered = reached == Reached::Answered;
+        assert_eq!((fault.reached, fault.quota.remaining_requests.is_some()), (reached, answered), "{name}");
         assert_eq!(fault.retry_after_ms, None, "{name}: a head that says success asks for no wait");
     }
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("an address");
     let fault = fault(&self::provider(&format!("http://{closed}")), true).await;
-    assert_eq!((fault.class, fault.answered), (FaultClass::Transient, false));
+    assert_eq!((fault.class, fault.reached), (FaultClass::Transient, Reached::NotSent));
 }
 
 #[tokio::test]
@@ -122,7 +128,7 @@ async fn what_another_try_can_t_change_is_permanent() {
     let server = ScriptedProvider::start().await;
     let keyless = Options { key: KeySource::None, ..options(&server.base_url()) };
     let fault = fault(&Provider::new(keyless).expect("right"), true).await;
-    assert_eq!((fault.class, fault.answered), (FaultClass::Permanent, false), "{fault:?}");
+    assert_eq!((fault.class, fault.reached), (FaultClass::Permanent, Reached::NotSent), "{fault:?}");
     assert_eq!(server.connections(), 0);
 }
 

@@ -11,7 +11,7 @@ pub struct Retry {
     pub base_delay: Duration,
     /// No wait is longer, unless the provider says how long.
     pub max_delay: Duration,
-    /// No attempt begins later than this after the first one.
+    /// No attempt begins later than this after the first one has failed.
     pub max_elapsed: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Retry {
                 "retry.max_elapsed",
                 Rule::duration("0s", "1h"),
                 "60s",
-                "How long after the first attempt another one may begin.",
+                "How long after the first attempt has failed another one may begin.",
             ),
         };
         let base = Key::from("retry.base_delay");

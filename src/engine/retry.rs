@@ -15,7 +15,7 @@ pub struct RetryOptions {
     pub base_delay: Duration,
     /// The longest wait of all.
     pub max_delay: Duration,
-    /// So long after the first call has failed none is made again.
+    /// So long after the first call has failed none is made again, time in our own queue included.
     pub max_elapsed: Duration,
 }
 
@@ -38,6 +38,11 @@ impl Retries {
             .base(2)
             .build_with_max_retries(max_attempts.saturating_sub(1));
         Retries { policy, begun_at: None, max_elapsed, past: 0 }
+    }
+
+    /// When the last call may begin; `None`: nothing has failed yet.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.begun_at.map(|begun_at| begun_at + self.max_elapsed)
     }
 
     /// How long to wait before the next call; `None`: there is none, or it would come too late. `told`: how long the provider

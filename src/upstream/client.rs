@@ -10,7 +10,8 @@ use reqwest::{Client, RequestBuilder, Url, redirect};
 use tokio::time::timeout_at;
 
 use super::{
-    Completion, Dialect, Entry, Failure, Fault, FaultClass, MaxTokensField, Options, Request, Secret, Transcript, chat,
+    Completion, Dialect, Entry, Failure, Fault, FaultClass, MaxTokensField, Options, Reached, Request, Secret,
+    Transcript, chat,
     completion::{Call, Limits, Until},
     endpoint::Endpoint,
     key::{KeyError, KeyHeader, Keys},
@@ -283,14 +284,15 @@ fn client(endpoint: &Url, connect_timeout: Duration, headers: &HeaderMap) -> Res
 /// There is no head of an answer: whatever it was may be over soon.
 pub(super) fn send_fault(error: &reqwest::Error, origin: &Origin) -> Fault {
     let Origin { provider, host, .. } = origin;
-    let failure = if error.is_connect() {
+    let (reached, failure) = if error.is_connect() {
         // Also after `connect_timeout`: the provider was not reached and nothing was spent, which TIMEOUT does not say.
         let text = format!("{provider} can't be reached at {host}: {}", cause(error));
-        origin.failure(Reason::ServiceUnavailable, text)
+        (Reached::NotSent, origin.failure(Reason::ServiceUnavailable, text))
     } else {
-        origin.protocol(format!("the connection to {host} broke before there was one: {}", cause(error)))
+        let text = format!("the connection to {host} broke before there was one: {}", cause(error));
+        (Reached::Sent, origin.protocol(text))
     };
-    Fault::new(FaultClass::Transient, failure.with("host", &**host))
+    Fault { reached, ..Fault::new(FaultClass::Transient, failure.with("host", &**host)) }
 }
 
 /// The innermost error: what the operating system, TLS or HTTP has to say. reqwest's own text repeats the URL.

@@ -7,7 +7,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Piece, Quota,
+    Failure, Fault, FaultClass, Piece, Quota, Reached,
     chat::Answer,
     client::cause,
     origin::Origin,
@@ -76,7 +76,7 @@ impl Until {
         } else {
             (FaultClass::Transient, format!("{} {what} for {} ms", origin.provider, self.patience.as_millis()))
         };
-        Fault::new(class, origin.failure(Reason::Timeout, text))
+        Fault { reached: Reached::Sent, ..Fault::new(class, origin.failure(Reason::Timeout, text)) }
     }
 }
 
@@ -245,7 +245,7 @@ fn broken(failure: Failure) -> Fault {
 /// After the head of a successful answer.
 fn within_answer(mut fault: Fault, quota: Quota, secrets: &Secrets) -> Fault {
     secrets.hide_in(&mut fault.failure);
-    Fault { answered: true, quota, ..fault }
+    Fault { reached: Reached::Answered, quota, ..fault }
 }
 
 /// What the body is, by its content type. Gateways that can't stream answer with the whole, which is as good.

@@ -35,7 +35,7 @@ pub use self::{
     chat::{Dialect, MaxTokensField},
     client::{OptionsError, Provider},
     completion::Completion,
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, Reached},
     key::{KeyHeader, KeySource, Secret},
     models::{Check, KeyState},
     quota::Quota,

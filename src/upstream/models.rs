@@ -11,7 +11,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Provider, Quota,
+    Failure, Fault, FaultClass, Provider, Quota, Reached,
     card::{self, ModelCard},
     client::{Inner, cause, send_fault},
     completion::Until,
@@ -144,7 +144,7 @@ impl Inner {
             status @ (404 | 405 | 501) => {
                 let text = format!("{} does not list its models (HTTP {status})", origin.provider);
                 let failure = origin.failure(Reason::UpstreamProtocolError, text);
-                return Err(Fault { quota, ..Fault::new(FaultClass::Permanent, failure) });
+                return Err(Fault { reached: Reached::Refused, quota, ..Fault::new(FaultClass::Permanent, failure) });
             }
             _ => {
                 return Err(self
@@ -152,7 +152,7 @@ impl Inner {
                     .await);
             }
         }
-        let fault = |fault: Fault| Fault { answered: true, quota, ..fault };
+        let fault = |fault: Fault| Fault { reached: Reached::Answered, quota, ..fault };
         let unusable = |what: String| fault(Fault::new(FaultClass::Transient, origin.protocol(what)));
         let until = Until::after(self.first_byte_timeout).or_at(deadline);
         let body = match timeout_at(until.at, read_body(response)).await {

@@ -8,7 +8,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Fault, FaultClass, Quota, chat,
+    Fault, FaultClass, Quota, Reached, chat,
     origin::Origin,
     retry_after::{retry_after_ms, told_ms},
     secrets::Secrets,
@@ -48,6 +48,7 @@ impl Refused<'_> {
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
         let refusal = chat::Refusal { status, body: &body, model, sent, key_place, secrets };
         let mut fault = chat::refused(&refusal, origin);
+        fault.reached = Reached::Refused;
         fault.quota = Quota::read(headers);
         fault.retry_after_ms = match fault.class {
             FaultClass::RateLimited => retry_after_ms(headers, now),

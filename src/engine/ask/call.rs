@@ -2,38 +2,40 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{Asking, Miss, Next, prompt::Prompt};
 use crate::{
-    domain::{Failure, FinishReason, Reason, Usage, event::Author},
+    domain::{FinishReason, Usage, event::Author},
     engine::{budgets, failures, ids, models::Target},
     upstream::{
-        Completion, Fault, FaultClass, Piece, Request, Secret,
+        Completion, Fault, FaultClass, Piece, Reached, Request, Secret,
         guard::{Ask, Permit},
     },
 };
 
-/// The most that a model may answer under a budget when the caller sets no max_tokens.
-const BUDGETED_TOKENS: u32 = 4096;
 /// What an answer of unknown length is taken for by the rate limits, until the provider says.
 const USUAL_TOKENS: u64 = 512;
 
 impl Asking<'_> {
-    /// Calls the model once, and relays what it answers.
-    pub(super) async fn call(&mut self, target: &Arc<Target>, prompt: &Prompt) -> Result<(), Miss> {
+    /// Calls the model once, and relays what it answers. `by`: when the call must have begun.
+    pub(super) async fn call(&mut self, target: &Arc<Target>, prompt: &Prompt, by: Instant) -> Result<(), Miss> {
         let estimate = target.estimator.estimate(prompt.bytes);
         let asked = self.plan.settings.completion_args.max_tokens;
         let limited = self.progress.purse.is_limited(target.provider.name(), &target.name);
-        let max_tokens = asked.or(limited.then_some(BUDGETED_TOKENS));
+        let max_tokens = asked.or_else(|| limited.then(|| self.budgeted_tokens(target, estimate.at_most)));
         let key = self.key(target);
         let ask = Ask {
             prompt_tokens: estimate.tokens,
             output_tokens: max_tokens.map_or(USUAL_TOKENS, u64::from),
-            deadline: self.plan.deadline,
+            deadline: by,
             metered: key.is_none(),
         };
         let admitted = target.guard.admit(ask).await;
-        let mut permit = admitted
-            .map_err(|refused| Miss { next: Next::Other, failure: failures::not_admitted(&target.name, refused) })?;
+        let mut permit = admitted.map_err(|refused| Miss {
+            next: Next::NotAdmitted,
+            failure: failures::not_admitted(&target.name, refused),
+        })?;
         if limited {
             let most = Usage {
                 prompt_tokens: estimate.at_most,
@@ -109,11 +111,15 @@ impl Asking<'_> {
         result: Result<(), Fault>,
     ) -> Result<(), Miss> {
         let progress = &mut *self.progress;
-        match &result {
+        match result.as_ref().map_err(|fault| (fault.reached, fault.class)) {
+            // No key, or no request that this provider takes.
+            Err((Reached::NotSent, FaultClass::Permanent)) => progress.tally.unsent(),
+            Err((Reached::NotSent | Reached::Refused, _)) => progress.tally.refused(),
+            // An answer that is not streamed is written before its head comes.
+            Err((Reached::Sent, _)) if self.question.stream => progress.tally.refused(),
             // Also where the head said success and no answer followed.
-            Err(fault) if fault.answered => progress.tally.answered(),
-            Err(fault) if is_free(fault, self.question.stream) => progress.tally.refused(),
-            Err(_) | Ok(()) => {}
+            Err((Reached::Sent | Reached::Answered, _)) => progress.tally.answered(),
+            Ok(()) => {}
         }
         match progress.tally.end() {
             Some((usage, cost)) => {
@@ -132,14 +138,13 @@ impl Asking<'_> {
             permit.succeeded();
             return Ok(());
         };
-        let Fault { mut failure, class, answered, retry_after_ms, quota } = fault;
-        if !answered {
+        let Fault { mut failure, class, reached, retry_after_ms, quota } = fault;
+        if reached != Reached::Answered {
             permit.quota(&quota);
         }
         let next = match class {
             FaultClass::Permanent => {
-                // No key, or no request that this provider takes: nothing was sent.
-                if !answered && !was_refused(&failure) {
+                if reached == Reached::NotSent {
                     permit.unused();
                 }
                 Next::End
@@ -165,17 +170,6 @@ impl Asking<'_> {
         let own = self.question.target.provider.name() == target.provider.name();
         self.plan.key.clone().filter(|_| own && target.caller_keys)
     }
-}
-
-/// Whether a call that failed costs nothing, as far as can be told. An answer that is not streamed is written before its head
-/// comes: a provider that took too long has been at work all the same.
-fn is_free(fault: &Fault, streamed: bool) -> bool {
-    !fault.answered && (streamed || was_refused(&fault.failure) || fault.failure.reason != Reason::Timeout)
-}
-
-/// Whether the provider has said no.
-fn was_refused(failure: &Failure) -> bool {
-    failure.metadata.iter().any(|(key, _)| key == "http_status")
 }
 
 /// The estimate is checked against what came back.

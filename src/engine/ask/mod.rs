@@ -64,6 +64,8 @@ enum Next {
     Shorten,
     /// Another model.
     Other,
+    /// Another model: our own guard let no call through.
+    NotAdmitted,
 }
 
 impl Miss {
@@ -159,15 +161,18 @@ impl<'a> Asking<'a> {
         let mut retries = self.shared.models.retries();
         let mut prompt = self.prompt(target).await?;
         let mut shortened = 0;
+        let mut past: Option<Failure> = None;
         loop {
             let before = self.progress.pieces;
-            let Err(miss) = self.call(target, &prompt).await else { return Ok(()) };
+            let by = retries.end().map_or(self.plan.deadline, |end| end.min(self.plan.deadline));
+            let Err(miss) = self.call(target, &prompt, by).await else { return Ok(()) };
             if self.progress.pieces > before {
                 // What was relayed can't be taken back.
                 return Err(Miss { next: Next::Other, ..miss });
             }
             match miss.next {
                 Next::End | Next::Other => return Err(miss),
+                Next::NotAdmitted => return Err(Miss { failure: of_retry(past, miss.failure), ..miss }),
                 Next::Shorten => match self.shorter(target, &prompt, &miss.failure).await {
                     Some(shorter) if shortened < SHORTENED_MAX => {
                         shortened += 1;
@@ -177,6 +182,7 @@ impl<'a> Asking<'a> {
                 },
                 Next::Again { told } => {
                     let Some(delay) = retries.next(told, self.plan.deadline) else { return Err(miss) };
+                    past = Some(miss.failure.clone());
                     self.retry(target, miss.failure, delay).await;
                 }
             }
@@ -191,5 +197,13 @@ impl<'a> Asking<'a> {
         let event = EventKind::UpstreamRetry { model: target.name.clone(), attempt, delay_ms, failure };
         self.place.live.log.push(ids::now(), [event]);
         tokio::time::sleep(delay).await;
+    }
+}
+
+/// Why a call was not made again: what the provider said is the reason, our guard knows only when it may be asked.
+fn of_retry(past: Option<Failure>, refused: Failure) -> Failure {
+    match past {
+        Some(past) => Failure { retry_after_ms: past.retry_after_ms.max(refused.retry_after_ms), ..past },
+        None => refused,
     }
 }

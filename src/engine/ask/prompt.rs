@@ -19,6 +19,8 @@ use crate::{
 
 /// Room that is left for an answer whose length the caller did not bound, in tokens.
 const ROOM_TOKENS: u64 = 1024;
+/// The most that a model may answer under a budget when the caller sets no max_tokens.
+const BUDGETED_TOKENS: u64 = 4096;
 /// What is left of a history that a provider refused as too long without saying how long it may be.
 const SHRINK_PERCENT: u64 = 70;
 
@@ -101,6 +103,15 @@ impl Asking<'_> {
     fn room(&self, window: u64) -> u64 {
         let asked = self.plan.settings.completion_args.max_tokens.map(u64::from);
         asked.unwrap_or(ROOM_TOKENS.min(window / 4))
+    }
+
+    /// The most that the model may answer under a budget when the caller sets no bound: what is likely left of its window.
+    /// Servers refuse what would not fit with the prompt.
+    pub(super) fn budgeted_tokens(&self, target: &Target, prompt_at_most: u64) -> u32 {
+        let window = self.shared.models.context_tokens(target);
+        let room = window.map(|window| window.saturating_sub(prompt_at_most).max(self.room(window)));
+        let tokens = room.map_or(BUDGETED_TOKENS, |room| room.clamp(1, BUDGETED_TOKENS));
+        u32::try_from(tokens).unwrap_or(u32::MAX)
     }
 
     fn encode(&self, target: &Target, entries: &[Arc<Entry>], cut: Option<Omission>) -> Result<Prompt, Miss> {

@@ -68,6 +68,17 @@ impl Tally {
         }
     }
 
+    /// The call was not made at all.
+    pub(super) fn unsent(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.models
+                .iter_mut()
+                .filter(|model| model.model == call.target.name)
+                .for_each(|model| model.attempts -= 1);
+            self.models.retain(|model| model.attempts > 0);
+        }
+    }
+
     /// The call has used nothing: the provider refused it.
     pub(super) fn refused(&mut self) {
         self.call = None;
