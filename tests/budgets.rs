@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::support::{
     calls::{self, get_conversation},
-    completion::{event, says, silence},
+    completion::{event, finish, says, silence},
     events::{assert_whole, events_of, names, run},
     forwarding::{RETRIES, asked, falling_back_to, micros, picos, start_on, with},
     process::{Process, flags},
@@ -308,6 +308,31 @@ async fn what_a_failed_call_set_aside_is_given_back() {
     let turn = ask(&mut client, Request::Start(tool_free("priced"))).await.expect("fine");
     assert_eq!(turn.usage.expect("used").total_tokens, USED);
     assert!(matches!(turn.outputs[0].kind, Some(Kind::MessageOutput(_))));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn usage_that_can_t_be_right_empties_budgets_all_the_same() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let words = "word ".repeat(500);
+    let answered = |usage| {
+        let mut last = finish("stop");
+        last["usage"] = usage;
+        Reply::sse(&[says(&words), last])
+    };
+    let noughts = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+    server.provider.on_model("noughts", [answered(noughts)]);
+    let seven = json!({"prompt_tokens": 500, "completion_tokens": 500, "total_tokens": 7});
+    server.provider.on_model("seven", [answered(seven)]);
+
+    for (model, estimated, total) in [("noughts", true, 600..=900), ("seven", false, 1000..=1000)] {
+        let start = proto::StartRequest { tree_budget: Some(tokens(600)), ..small(model) };
+        let turn = ask(&mut client, Request::Start(start)).await.expect(model);
+        let usage = turn.usage.expect(model);
+        assert!(usage.estimated == estimated && total.contains(&usage.total_tokens), "{model}: {usage:?}");
+        exceeded(ask(&mut client, Request::Append(append(&turn.conversation_id, "more"))).await);
+    }
     server.stop().await;
 }
 

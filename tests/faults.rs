@@ -32,16 +32,18 @@ struct Row {
     retry_ms: Option<RangeInclusive<u64>>,
     /// The provider had said 200: it may bill.
     billed: bool,
+    /// What the status says, of a turn that is not streamed and of one that is.
+    says: [&'static str; 2],
 }
 
 /// The same request would fail again: asked once.
 fn once(name: &'static str, reply: Reply, reason: ErrorReason) -> Row {
-    Row { name, reply, reason, asked: 1, retry_ms: None, billed: false }
+    Row { name, reply, reason, asked: 1, retry_ms: None, billed: false, says: [""; 2] }
 }
 
 /// The same request may succeed: asked as often as allowed.
 fn again(name: &'static str, reply: Reply, reason: ErrorReason) -> Row {
-    Row { name, reply, reason, asked: ATTEMPTS, retry_ms: Some(1000..=1000), billed: false }
+    Row { name, reply, reason, asked: ATTEMPTS, retry_ms: Some(1000..=1000), billed: false, says: [""; 2] }
 }
 
 impl Row {
@@ -51,6 +53,10 @@ impl Row {
 
     fn billed(self) -> Row {
         Row { billed: true, ..self }
+    }
+
+    fn saying(self, unary: &'static str, streamed: &'static str) -> Row {
+        Row { says: [unary, streamed], ..self }
     }
 }
 
@@ -162,18 +168,29 @@ async fn a_fault_before_output_is_asked_again_if_that_may_help_and_told_precisel
 
 #[tokio::test]
 async fn silence_is_told_from_slowness() {
-    let (second, key) = ("1s", "providers.mistral");
-    let keys = ["first_byte_timeout", "idle_timeout", "answer_timeout"].map(|name| format!("{key}.{name}"));
-    let timeouts: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), second)).collect();
+    // Each says how long it was, and so which one it was.
+    let timeouts = [
+        ("providers.mistral.idle_timeout", "1000ms"),
+        ("providers.mistral.first_byte_timeout", "1100ms"),
+        ("providers.mistral.answer_timeout", "1200ms"),
+    ];
     let server = TestServer::with(&with(&RETRIES, &timeouts)).await;
     let client = server.client().await;
     let mut slow = Reply::text("never");
     // Nobody opens it.
     slow.gate();
+    let stalled =
+        |name, sent: &[&str]| again(name, Reply::raw_sse(sent.iter().copied()).stall(), ErrorReason::Timeout).billed();
+    let silent = "was silent within its answer for 1000 ms";
     let rows = [
-        again("slow-headers", slow, ErrorReason::Timeout),
-        again("stall-before-output", Reply::raw_sse([": hi\n\n"]).stall(), ErrorReason::Timeout).billed(),
-        again("stall-in-a-frame", Reply::raw_sse(["data: {\"cho"]).stall(), ErrorReason::Timeout).billed(),
+        again("slow-headers", slow, ErrorReason::Timeout)
+            .saying("sent no answer for 1200 ms", "sent no answer for 1100 ms"),
+        stalled("stall-after-the-head", &[]).saying(
+            "sent nothing but the head of its answer for 1200 ms",
+            "sent nothing but the head of its answer for 1100 ms",
+        ),
+        stalled("stall-before-output", &[": hi\n\n"]).saying(silent, silent),
+        stalled("stall-in-a-frame", &["data: {\"cho"]).saying(silent, silent),
     ];
     let after = [("stall", Reply::raw_sse([event(&says("some"))]).stall(), ErrorReason::Timeout)];
     tokio::join!(check_all(&server, &client, &rows), check_cut(&server, &client, &after));
@@ -286,12 +303,14 @@ async fn fail(client: &mut Client, row: &Row, streamed: bool) -> Status {
         true => calls::watch(client, &model, request).await.1.expect_err(&model),
     };
     assert_promised(&status, row.reason, &model);
+    let says = row.says[usize::from(streamed)];
+    assert!(status.message().contains(says), "{model} says {says:?}: {}", status.message());
     status
 }
 
 /// What the call, its events and its turn say.
 async fn check_told(client: &mut Client, row: &Row, status: &Status) {
-    let Row { name, reply: _, reason, asked: calls, retry_ms: after, billed } = row;
+    let Row { name, reply: _, reason, asked: calls, retry_ms: after, billed, says: _ } = row;
     assert_retry(status, after.as_ref(), name);
     let attempts = told(status, "attempts");
     assert_eq!((told(status, "provider").as_str(), attempts), ("mistral", calls.to_string()), "{name}");

@@ -10,7 +10,7 @@ use tonic::{Request as Call, Status};
 
 use crate::support::{
     calls::{self, get_turn},
-    completion::stream_of,
+    completion::{says, stream_of},
     events::{events_of, resume},
     forwarding::{RETRIES, falling_back_to, other, section, start_on, with},
     log::Log,
@@ -20,6 +20,7 @@ use crate::support::{
 };
 
 const OWN: &str = "sk-of-the-caller-3e7b";
+const CONFIGURED: &str = "sk-of-the-operator-9c1d";
 const CALLER_KEYS: (&str, &str) = ("providers.mistral.caller_keys", "true");
 
 /// A call with the caller's own key.
@@ -35,8 +36,8 @@ fn authorization(request: &Captured) -> &str {
 
 #[track_caller]
 fn assert_unseen(what: &str, text: &[u8]) {
-    let seen = text.windows(OWN.len()).any(|part| part == OWN.as_bytes());
-    assert!(!seen, "{what} tells the key: {}", String::from_utf8_lossy(text));
+    let holds = |key: &str| text.windows(key.len()).any(|part| part == key.as_bytes());
+    assert!(!holds(OWN) && !holds(CONFIGURED), "{what} tells the key: {}", String::from_utf8_lossy(text));
 }
 
 fn assert_unseen_status(what: &str, status: &Status) {
@@ -103,6 +104,11 @@ async fn a_caller_s_key_is_used_for_that_call_and_kept_nowhere() {
     assert!(!log.calls("own-key-stream").is_empty(), "the log is heard");
     assert_unseen("the log", log.text().as_bytes());
     server.begin_stop().await.expect("no panic").expect("it ends well");
+    assert_unstored(&server);
+}
+
+/// Of a server that was stopped.
+fn assert_unstored(server: &TestServer) {
     let mut files = 0;
     for file in fs::read_dir(server.store_path()).expect("the store's folder") {
         let path = file.expect("a file").path();
@@ -112,6 +118,53 @@ async fn a_caller_s_key_is_used_for_that_call_and_kept_nowhere() {
         }
     }
     assert!(files > 0, "the store is there");
+}
+
+/// Answers that begin with success and quote the key.
+fn quoting(key: &str) -> [Reply; 5] {
+    let error = json!({"error": {"message": key, "type": key, "code": key}});
+    [
+        Reply::json(200, &json!({"object": "error", "message": key, "code": key})),
+        Reply::sse(std::slice::from_ref(&error)),
+        Reply::sse(&[says("some"), error]),
+        Reply::plain(200, &format!("text/{key}"), "no"),
+        Reply::raw_sse(["data: {\n\n"]).header("x-request-id", key),
+    ]
+}
+
+#[tokio::test]
+async fn a_key_that_an_answer_quotes_is_told_to_nobody() {
+    let log = Log::listen();
+    let dir = TempDir::new().expect("a folder");
+    let file = dir.path().join("key");
+    fs::write(&file, CONFIGURED).expect("written");
+    let path = file.display().to_string();
+    let mut server = TestServer::with(&with(&RETRIES, &[CALLER_KEYS, ("providers.mistral.key_file", &path)])).await;
+    let mut client = server.client().await;
+    let asked = quoting(OWN).map(|reply| (Some(OWN), reply)).into_iter();
+    for (own, reply) in asked.chain(quoting(CONFIGURED).map(|reply| (None, reply))) {
+        let name = format!("{own:?} {reply:?}");
+        server.provider.on_every(reply);
+        let call = |id| if own.is_some() { with_key(id, ()) } else { named(id, ()) };
+        match client.start(call("quoted").map(|()| start("Hello"))).await {
+            Ok(turn) => assert_unseen(&name, &turn.into_inner().encode_to_vec()),
+            Err(status) => assert_unseen_status(&name, &status),
+        }
+        let stream = proto::StreamEventsRequest { request: Some(Request::Start(start("Hello"))), ..Default::default() };
+        let opened = client.stream_events(call("quoted-stream").map(|()| stream)).await.expect("a stream");
+        let (events, end) = calls::rest(opened.into_inner()).await;
+        end.err().iter().for_each(|status| assert_unseen_status(&name, status));
+        for event in &events {
+            assert_unseen(&name, &event.encode_to_vec());
+        }
+        let turn = get_turn(&mut client, &events[0].turn_id).await.expect("kept");
+        assert!(turn.error.is_some(), "{name}: it failed, or was cut");
+        assert_unseen(&name, &turn.encode_to_vec());
+    }
+    assert!(!log.calls("quoted").is_empty(), "the log is heard");
+    assert_unseen("the log", log.text().as_bytes());
+    server.begin_stop().await.expect("no panic").expect("it ends well");
+    assert_unstored(&server);
 }
 
 #[tokio::test]

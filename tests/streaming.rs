@@ -3,7 +3,7 @@
 use causerie::proto::{self, chunk, entry, event::Kind, stream_events_request::Request, turn::State};
 
 use crate::support::{
-    completion::{calls, finish, says, stream_of, thinks},
+    completion::{calls, event, finish, says, stream_of, thinks},
     events::{assert_whole, entries_done, events_of, full, joined, merged, name, names, resume, run, watch},
     provider::Reply,
     reads,
@@ -167,11 +167,11 @@ async fn any_number_of_readers_see_the_same_log() {
     server.stop().await;
 }
 
-/// 20,000 pieces and one client that does not read them: neither its connection nor the turn suffers.
+/// 16,000 pieces and one client that does not read them: neither its connection nor the turn suffers.
 #[tokio::test]
 async fn a_reader_that_lags_gets_merged_deltas_and_loses_nothing() {
     let server = TestServer::start().await;
-    let words: String = (0..20_000).map(|n| format!("{n} ")).collect();
+    let words: String = (0..16_000).map(|n| format!("{n} ")).collect();
     server.provider.reply(Reply::text(&words));
     let mut lagging = watch(&server.client().await, run(start("Count"))).await;
     let turn_id = lagging.started().await;
@@ -182,7 +182,7 @@ async fn a_reader_that_lags_gets_merged_deltas_and_loses_nothing() {
     for seen in [&prompt, &lagging] {
         assert_whole(&seen.events);
         assert_eq!(joined(&seen.events), words);
-        assert!(seen.turn().last_sequence > 20_000, "each piece has its sequence");
+        assert!(seen.turn().last_sequence > 16_000, "each piece has its sequence");
         // Receivers drop connections on which some 10,000 small messages wait to be read.
         assert!(seen.events.len() < 10_000, "{} messages", seen.events.len());
     }
@@ -267,5 +267,20 @@ async fn a_streamed_turn_that_is_not_stored_is_gone_after_its_end() {
     assert_eq!(reason(&gone), "TURN_NOT_FOUND");
     let gone = client.stream_events(resume(seen.turn_id(), 0)).await.expect_err("nothing to replay");
     assert_eq!(reason(&gone), "TURN_NOT_FOUND");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_in_crumbs_is_whole_and_makes_few_events() {
+    let server = TestServer::start().await;
+    let client = server.client().await;
+    let crumbs = event(&says("x")).repeat(40_000);
+    server.provider.reply(Reply::raw_sse([crumbs + &event(&finish("stop"))]));
+
+    let seen = events_of(&client, run(start("Hello"))).await;
+
+    assert_whole(&seen.events);
+    assert_eq!(text_of(seen.turn()), "x".repeat(40_000));
+    assert!(seen.turn().last_sequence < 17_000, "{} events", seen.turn().last_sequence);
     server.stop().await;
 }

@@ -7,7 +7,7 @@ use causerie::{
     upstream::{Fault, FaultClass, KeySource, Options, Provider, Quota, Reached, Request},
 };
 use serde_json::json;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::net::TcpListener;
 
 use crate::support::{
     history::{history, user},
@@ -18,10 +18,10 @@ use crate::support::{
 const SHORT: Duration = Duration::from_millis(60);
 
 /// Runs a call that is expected to fail, at its start or later.
-async fn fault(provider: &Provider, stream: bool, deadline: Option<Instant>) -> Fault {
+async fn fault(provider: &Provider, stream: bool) -> Fault {
     let settings = settings();
     let transcript = provider.encode(&history([user("Hello")])).expect("taken");
-    match provider.complete(Request { deadline, stream, ..request(&settings, &transcript) }).await {
+    match provider.complete(Request { stream, ..request(&settings, &transcript) }).await {
         Err(fault) => fault,
         Ok(completion) => read(completion).await.1.expect("this answer fails"),
     }
@@ -66,7 +66,7 @@ async fn every_refusal_has_its_class() {
     for (reply, class, retry_after_ms) in rows {
         let name = format!("{reply:?}");
         server.reply(reply);
-        let fault = fault(&provider, true, None).await;
+        let fault = fault(&provider, true).await;
         assert_eq!((fault.class, fault.retry_after_ms), (class, retry_after_ms), "{name}");
         assert_eq!(fault.reached, Reached::Refused, "{name}");
         if let Some(ms) = retry_after_ms {
@@ -100,14 +100,14 @@ async fn what_breaks_may_be_tried_again_and_says_if_it_was_answered() {
     let provider = Provider::new(impatient).expect("right");
     for (name, reply, reached, reason) in rows {
         server.reply(reply.header("x-ratelimit-remaining-requests", "5").header("retry-after", "9"));
-        let fault = fault(&provider, true, None).await;
+        let fault = fault(&provider, true).await;
         assert_eq!((fault.class, fault.failure.reason), (FaultClass::Transient, reason), "{name}");
         let answered = reached == Reached::Answered;
         assert_eq!((fault.reached, fault.quota.remaining_requests.is_some()), (reached, answered), "{name}");
         assert_eq!(fault.retry_after_ms, None, "{name}: a head that says success asks for no wait");
     }
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("an address");
-    let fault = fault(&self::provider(&format!("http://{closed}")), true, None).await;
+    let fault = fault(&self::provider(&format!("http://{closed}")), true).await;
     assert_eq!((fault.class, fault.reached), (FaultClass::Transient, Reached::NotSent));
 }
 
@@ -118,7 +118,7 @@ async fn a_whole_answer_has_its_own_time() {
     let _closed = silent.gate();
     server.on_every(silent);
     let options = Options { whole_answer_timeout: SHORT, ..options(&server.base_url()) };
-    let fault = fault(&Provider::new(options).expect("right"), false, None).await;
+    let fault = fault(&Provider::new(options).expect("right"), false).await;
     assert_eq!(fault.failure.message, "mistral sent no answer for 60 ms");
     assert_eq!(fault.class, FaultClass::Transient);
 }
@@ -126,20 +126,10 @@ async fn a_whole_answer_has_its_own_time() {
 #[tokio::test]
 async fn what_another_try_can_t_change_is_permanent() {
     let server = ScriptedProvider::start().await;
-    let mut silent = Reply::text("never");
-    let _closed = silent.gate();
-    server.reply(silent);
-    let patient = provider(&server.base_url());
     let keyless = Options { key: KeySource::None, ..options(&server.base_url()) };
-    let faults = [
-        fault(&Provider::new(keyless).expect("right"), true, None).await,
-        fault(&patient, true, Some(Instant::now())).await,
-        fault(&patient, true, Some(Instant::now() + SHORT)).await,
-    ];
-    for fault in faults {
-        assert_eq!(fault.class, FaultClass::Permanent, "{fault:?}");
-        assert!(matches!(fault.reached, Reached::NotSent | Reached::Sent), "{fault:?}");
-    }
+    let fault = fault(&Provider::new(keyless).expect("right"), true).await;
+    assert_eq!((fault.class, fault.reached), (FaultClass::Permanent, Reached::NotSent), "{fault:?}");
+    assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]
@@ -157,6 +147,6 @@ async fn the_quota_is_read_of_answers_and_refusals() {
     assert_eq!(completion.quota(), expected);
     for status in [400, 429, 500] {
         server.reply(quota(refusal(status)));
-        assert_eq!(fault(&provider, true, None).await.quota, expected, "{status}");
+        assert_eq!(fault(&provider, true).await.quota, expected, "{status}");
     }
 }

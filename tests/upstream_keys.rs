@@ -1,17 +1,18 @@
 //! Which key a provider is sent, and how; and the operator's own headers.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use causerie::{
     domain::{Failure, Reason},
     upstream::{KeyHeader, KeySource, Options, Provider, Request, Secret},
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::{
     history::{history, user},
     provider::{Captured, Reply, ScriptedProvider},
-    upstream::{options, provider, request, settings},
+    upstream::{options, provider, read, request, settings},
 };
 
 /// Calls the model once; with the caller's own key, if there is one.
@@ -57,7 +58,7 @@ async fn each_source_and_header_sends_its_key() {
 #[tokio::test]
 async fn a_key_of_the_caller_s_that_can_t_be_one_is_the_caller_s_mistake() {
     let server = ScriptedProvider::start().await;
-    for own in ["", " ", "sk\nhidden", "sk\u{0}hidden"] {
+    for own in ["", " ", "sk\nhidden", "sk\u{0}hidden", "sk hidden"] {
         let failure = call(&provider(&server.base_url()), Some(own)).await.expect_err(own);
         assert_eq!(failure.reason, Reason::InvalidRequest);
         assert_eq!(failure.violations[0].field, "x-provider-api-key");
@@ -98,6 +99,47 @@ async fn what_the_provider_quotes_of_keys_and_headers_is_hidden() {
 }
 
 #[tokio::test]
+async fn what_an_answer_quotes_that_began_with_success_is_hidden_too() {
+    let server = ScriptedProvider::start().await;
+    let provider = Provider::new(Options {
+        key: KeySource::Value(Secret::new("sk-configured")),
+        headers: vec![("x-organization".to_owned(), Secret::new("org-secret-value"))],
+        ..options(&server.base_url())
+    });
+    let provider = provider.expect("right");
+    let settings = settings();
+    let transcript = provider.encode(&history([user("Hello")])).expect("taken");
+    let own = Secret::new("sk-own-secret");
+    let no_list = || Reply::plain(200, "application/json", "7");
+    for (key, shown) in [(None, "sk-configured"), (Some(&own), "sk-own-secret")] {
+        let error = json!({"error": {"message": shown, "type": "org-secret-value", "code": shown}});
+        let text = json!({"choices": [{"delta": {"content": "half"}}]});
+        let long = format!("text/{}{shown}", "x".repeat(90));
+        let replies = [
+            (Reply::json(200, &json!({"object": "error", "code": shown})), "(code [key])"),
+            (Reply::sse(&[text, error]), "(type [hidden], code [key])"),
+            (Reply::plain(200, &format!("text/{shown}"), ""), r#"its content type is "text/[key]","#),
+            // It is cut in the middle of the key.
+            (Reply::plain(200, &long, ""), r#"x[key]","#),
+            (no_list().header("mistral-correlation-id", &format!("for-{shown}")), "JSON of another shape"),
+        ];
+        for (reply, told) in replies {
+            server.reply(reply);
+            let failure = match provider.complete(Request { key, ..request(&settings, &transcript) }).await {
+                Ok(completion) => read(completion).await.1.expect("it fails").failure,
+                Err(fault) => fault.failure,
+            };
+            assert!(failure.message.contains(told), "{}", failure.message);
+            assert!(!format!("{failure:?}").contains(&shown[3..]), "{failure:?}");
+        }
+    }
+    // Nor where models are listed.
+    server.reply(no_list().header("mistral-correlation-id", "for-sk-configured"));
+    let failure = provider.models(Instant::now() + Duration::from_secs(10)).await.expect_err("no list").failure;
+    assert!(failure.metadata.contains(&("correlation_id".into(), "for-[key]".to_owned())), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_command_is_run_again_after_a_refused_key() {
     let server = ScriptedProvider::start().await;
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -124,13 +166,21 @@ async fn a_command_is_run_again_after_a_refused_key() {
 async fn a_command_that_fails_is_a_missing_key() {
     let server = ScriptedProvider::start().await;
     for (line, told) in [
-        ("sh -c 'echo sk-hidden; exit 7'", "the key command of mistral (\"sh\") failed (exit status: 7)"),
+        (
+            "sh -c 'echo sk-hidden; exit 7'",
+            "(providers.mistral.key_command, which runs \"sh\") failed (exit status: 7)",
+        ),
         ("true sk-hidden", "printed no key in its first line"),
         ("/nonexistent/sk", "can't be run: entity not found"),
+        (
+            "echo sk-hidden | tr 1 2",
+            "(providers.mistral.key_command, which runs \"echo\") must print the key and nothing else",
+        ),
     ] {
         let key = KeySource::Command(Secret::new(line));
-        let provider = Provider::new(Options { key, ..options(&server.base_url()) }).expect("it may work later");
-        assert!(provider.has_key(), "nothing was run yet");
+        let key_place = "providers.mistral.key_command".to_owned();
+        let options = Options { key, key_place, ..options(&server.base_url()) };
+        let provider = Provider::new(options).expect("it may work later");
         let failure = call(&provider, None).await.expect_err(line);
         assert_eq!(failure.reason, Reason::ApiKeyMissing);
         assert!(failure.message.contains(told) && !failure.message.contains("hidden"), "{}", failure.message);
@@ -142,6 +192,22 @@ async fn a_command_that_fails_is_a_missing_key() {
 }
 
 #[tokio::test]
+async fn a_file_that_holds_more_than_a_key_is_a_missing_key() {
+    let server = ScriptedProvider::start().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let (key, key_place) = (KeySource::File(file.path().to_owned()), "providers.mistral.key_file".to_owned());
+    let provider = Provider::new(Options { key, key_place, ..options(&server.base_url()) }).expect("it may come later");
+    for text in ["sk hidden", "sk\nhidden", "sk\thidden"] {
+        fs::write(file.path(), text).expect("written");
+        let failure = call(&provider, None).await.expect_err(text);
+        assert_eq!(failure.reason, Reason::ApiKeyMissing);
+        assert!(failure.message.contains("(providers.mistral.key_file) must be the key and nothing else"), "{failure}");
+        assert!(!failure.message.contains("hidden"), "{failure}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
 async fn the_operator_s_headers_go_with_every_request() {
     let server = ScriptedProvider::start().await;
     server.reply(Reply::text("yes"));
@@ -150,7 +216,7 @@ async fn the_operator_s_headers_go_with_every_request() {
     let headers = headers.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
     let provider = Provider::new(Options { headers, ..options(&server.base_url()) }).expect("right");
     call(&provider, None).await.expect("an answer");
-    provider.check(tokio::time::Instant::now() + std::time::Duration::from_secs(10)).await;
+    provider.check(Instant::now() + Duration::from_secs(10)).await;
     for _ in 0..2 {
         let captured = server.next_request().await;
         assert_eq!((captured.header("x-organization"), captured.header("user-agent")), (Some("org"), Some("mine")));
@@ -160,14 +226,15 @@ async fn the_operator_s_headers_go_with_every_request() {
 #[test]
 fn headers_that_can_t_be_sent_are_refused() {
     for (name, value, told) in [
-        ("x y: hidden", "v", "the extra header \"x\" is no name"),
-        ("", "v", "the extra header \"\" is no name"),
-        ("x-team", "hid\nhidden", "the extra header \"x-team\" has a value"),
-        ("Authorization", "hidden", "the extra header \"Authorization\" is set by the service"),
+        ("x y: hidden", "v", "extra header \"x\" is no name"),
+        ("", "v", "extra header \"\" is no name"),
+        ("x-team", "hid\nhidden", "extra header \"x-team\" has a value"),
+        ("Authorization", "hidden", "extra header \"Authorization\" is set by the service"),
         ("content-length", "7", "is set by the service"),
     ] {
         let headers = vec![(name.to_owned(), Secret::new(value))];
         let error = Provider::new(Options { headers, ..options("http://127.0.0.1") }).expect_err(name).to_string();
-        assert!(error.contains(told) && !error.contains("hidden"), "{error}");
+        assert!(error.starts_with("mistral's ") && error.contains(told), "{error}");
+        assert!(!error.contains("hidden"), "{error}");
     }
 }

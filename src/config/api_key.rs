@@ -26,7 +26,7 @@ pub enum KeySource {
     },
     /// It stands in this file, which held a good one when the configuration was read. A file that changes counts at once.
     File(PathBuf),
-    /// The shell's command that prints it. Nothing has run it yet.
+    /// The program that prints it, and its arguments, quoted as in a shell. Nothing has run it yet.
     Command(String),
 }
 
@@ -80,7 +80,8 @@ impl KeySource {
         let command = section.optional(
             "key_command",
             Rule::command(),
-            "A command of the shell that prints the key, in place of the variable, such as pass show mistral.",
+            "A program that prints the key and its arguments, in place of the variable, such as pass show mistral. Quotes are \
+             those of a shell, but no shell runs it: a pipe needs sh -c '…'.",
         );
         check_count(section, header, caller_keys);
         match (header, file, command) {

@@ -33,9 +33,9 @@ pub struct Provider {
     pub headers: HeaderMap,
     /// The longest that making a connection may take.
     pub connect_timeout: Duration,
-    /// The longest wait for the first byte of an answer that is streamed.
+    /// The longest wait for the first byte of an answer that is streamed, its head not counted.
     pub first_byte_timeout: Duration,
-    /// The longest silence between two pieces of an answer.
+    /// The longest silence between two pieces of an answer, once it has begun.
     pub idle_timeout: Duration,
     /// The longest wait for an answer that is not streamed.
     pub answer_timeout: Duration,
@@ -210,13 +210,14 @@ impl Timeouts {
                 "first_byte_timeout",
                 Rule::duration("1s", "10m"),
                 "120s",
-                "The longest wait for the first byte of an answer that is streamed.",
+                "The longest wait for the first byte of an answer that is streamed. The head of the answer is none: some servers send it \
+                 before the model has read the prompt.",
             ),
             idle: section.get(
                 "idle_timeout",
                 Rule::duration("1s", "10m"),
                 "60s",
-                "The longest silence between two pieces of an answer.",
+                "The longest silence between two pieces of an answer, once it has begun.",
             ),
             answer: section.get(
                 "answer_timeout",

@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
+use reqwest::Url;
 use rust_decimal::Decimal;
 use tracing_subscriber::EnvFilter;
 
@@ -193,10 +194,11 @@ impl Rule<String> {
         rule.hidden()
     }
 
-    /// A command of the system's shell.
+    /// A command line that no shell runs.
     pub(super) fn command() -> Rule<String> {
-        Rule::new("COMMAND", "a command of the shell", |text| {
-            (!text.trim().is_empty() && !text.contains('\0')).then(|| text.to_owned())
+        Rule::new("COMMAND", "a program and its arguments, quoted as in a shell", |text| {
+            let words = shlex::split(text).filter(|_| !text.contains('\0'))?;
+            words.first().is_some_and(|program| !program.is_empty()).then(|| text.to_owned())
         })
     }
 
@@ -207,10 +209,12 @@ impl Rule<String> {
 }
 
 fn parse_base_url(text: &str) -> Result<String, Option<String>> {
-    let url: Uri = text.parse().map_err(|_| None)?;
-    let has_host = url.host().is_some_and(|host| !host.is_empty());
-    let authority = url.authority().map_or("", |authority| authority.as_str());
-    if !matches!(url.scheme_str(), Some("http" | "https")) || !has_host {
+    // The type that requests are sent with: what it does not read could not be asked. It reads blanks, backslashes and missing
+    // slashes too, which are mistakes here.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let rest = text.split_once("://").map_or("/", |(_, rest)| rest);
+    let url = Url::parse(text).ok().filter(|url| is_plain && !rest.starts_with('/') && url.has_host()).ok_or(None)?;
+    if !matches!(url.scheme(), "http" | "https") {
         return Err(None);
     }
     let is_whole = url.path().ends_with("/chat/completions");
@@ -219,7 +223,7 @@ fn parse_base_url(text: &str) -> Result<String, Option<String>> {
         Some(query) if !is_whole || !is_api_version(query) => Err(Some(
             "must have no query but api-version=… after /chat/completions; the key is set apart from it".into(),
         )),
-        Some(_) | None if authority.contains('@') || text.contains('#') => {
+        Some(_) | None if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() => {
             Err(Some("must have no user name, query or fragment; the key is set apart from it".into()))
         }
         Some(_) => Ok(text.to_owned()),

@@ -7,16 +7,17 @@ use http::{
     header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
 use reqwest::{Client, RequestBuilder, Url, redirect};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::{
     Completion, Dialect, Entry, Failure, Fault, FaultClass, MaxTokensField, Options, Reached, Request, Secret,
     Transcript, chat,
-    completion::Limits,
+    completion::{Call, Limits, Until},
     endpoint::Endpoint,
     key::{KeyError, KeyHeader, Keys},
     origin::Origin,
     refusal::{Refused, Sent},
+    secrets::Secrets,
 };
 use crate::domain::Reason;
 
@@ -76,9 +77,10 @@ impl Provider {
             whole_answer_timeout,
             max_output_bytes,
         } = options;
-        let endpoint = Endpoint::parse(&base_url)?;
-        let headers = extra_headers(&headers, key_header)?;
-        let client = client(&endpoint.chat, connect_timeout, &headers)?;
+        let named = |OptionsError(what)| OptionsError(format!("{name}'s {what}"));
+        let endpoint = Endpoint::parse(&base_url).map_err(named)?;
+        let headers = extra_headers(&headers, key_header).map_err(named)?;
+        let client = client(&endpoint.chat, connect_timeout, &headers).map_err(named)?;
         let origin =
             Origin { provider: name.into(), host: endpoint.host().into(), http_status: None, correlation_id: None };
         let keys = Keys::new(key, key_header).map_err(|error| OptionsError(key_text(&error, &key_place, &origin)))?;
@@ -102,12 +104,6 @@ impl Provider {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.inner.origin.provider
-    }
-
-    /// Whether it can be asked without a key of the caller's: a key is there at this moment, or none is needed, or a command may
-    /// give one (it is not run for this).
-    pub fn has_key(&self) -> bool {
-        self.inner.keys.is_there()
     }
 
     /// What it speaks.
@@ -137,17 +133,13 @@ impl Provider {
     /// Calls the model. Answers when the head of the provider's answer is there and says success; dropping the future or the
     /// [`Completion`] closes the connection at once.
     ///
-    /// Fails before anything is sent with API_KEY_MISSING, INVALID_REQUEST if the caller's key can't be one, or TIMEOUT if the
-    /// deadline has passed; SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT after the deadline or
-    /// the first-byte timeout; UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API; otherwise with what the refusal
-    /// means. Nothing is retried.
+    /// Fails before anything is sent with API_KEY_MISSING, or INVALID_REQUEST if the caller's key can't be one;
+    /// SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT if no head comes within the first-byte timeout;
+    /// UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API; otherwise with what the refusal means. Nothing is
+    /// retried.
     pub async fn complete(&self, request: Request<'_>) -> Result<Completion, Fault> {
         let inner = &*self.inner;
-        let deadline = request.deadline;
-        let sent = inner.key(request.key, deadline).await?;
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(inner.too_late());
-        }
+        let sent = inner.key(request.key).await?;
         let prepared = self.prepare(&request);
         let chat::Encoded { body, continued } =
             prepared.map_err(|failure| Fault::new(FaultClass::Permanent, failure))?;
@@ -160,7 +152,7 @@ impl Provider {
             .send();
 
         let patience = if request.stream { inner.first_byte_timeout } else { inner.whole_answer_timeout };
-        let until = inner.limits.until(patience, deadline);
+        let until = Until::after(patience);
         let response = match timeout_at(until.at, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(send_fault(&error, &inner.origin)),
@@ -168,11 +160,13 @@ impl Provider {
         };
         let origin = inner.origin.answered(&response);
         if response.status() != 200 {
-            let refused = Refused { response, model: request.model, deadline, sent: &sent };
+            let refused = Refused { response, model: request.model, deadline: None, sent: &sent };
             return Err(inner.refused(refused, &origin).await);
         }
         let answer = chat::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
-        Completion::new(response, answer, origin, inner.limits, &request)
+        let secrets = inner.secrets(&sent);
+        let call = Call { origin, secrets, limits: inner.limits, first_byte: until, stream: request.stream };
+        Completion::new(response, answer, call)
     }
 
     fn prepare(&self, request: &Request<'_>) -> Result<chat::Encoded, Failure> {
@@ -192,24 +186,18 @@ impl Provider {
 
 impl Inner {
     /// The key to send: the caller's own, else the configured one.
-    async fn key(&self, own: Option<&Secret>, deadline: Option<Instant>) -> Result<Sent, Fault> {
+    async fn key(&self, own: Option<&Secret>) -> Result<Sent, Fault> {
         if let Some(own) = own {
             let header = self.keys.header().value(own.expose());
             let header = header.map_err(|_| Fault::new(FaultClass::Permanent, malformed_own_key()))?;
             return Ok(Sent { key: Some(header), is_own: true });
         }
-        self.configured_key(deadline).await.map(|key| Sent { key, is_own: false })
+        self.configured_key().await.map(|key| Sent { key, is_own: false })
     }
 
-    /// `None`: none is needed.
-    pub(super) async fn configured_key(&self, deadline: Option<Instant>) -> Result<Option<HeaderValue>, Fault> {
-        let value = self.keys.value();
-        let value = match deadline {
-            // A command may have to be run for it.
-            Some(deadline) => timeout_at(deadline, value).await.map_err(|_| self.too_late())?,
-            None => value.await,
-        };
-        value.map_err(|error| {
+    /// `None`: none is needed. A command may have to be run for it.
+    pub(super) async fn configured_key(&self) -> Result<Option<HeaderValue>, Fault> {
+        self.keys.value().await.map_err(|error| {
             Fault::new(
                 FaultClass::Permanent,
                 self.origin.failure(Reason::ApiKeyMissing, key_text(&error, &self.key_place, &self.origin)),
@@ -231,16 +219,17 @@ impl Inner {
         if let Some(key) = refused.sent.key.as_ref().filter(|_| refused.response.status() == 401) {
             self.keys.refused(key).await;
         }
-        refused.read(origin, &self.key_place, &self.headers).await
+        let secrets = self.secrets(refused.sent);
+        refused.read(origin, &self.key_place, &secrets).await
+    }
+
+    /// What a call that was sent with this key must not have told of it.
+    pub(super) fn secrets(&self, sent: &Sent) -> Secrets {
+        Secrets::of(sent.key.as_ref(), &self.headers)
     }
 
     pub(super) fn key_is_not_needed(&self) -> bool {
         self.keys.is_not_needed()
-    }
-
-    fn too_late(&self) -> Fault {
-        let text = "the deadline passed before the model was asked";
-        Fault::new(FaultClass::Permanent, self.origin.failure(Reason::Timeout, text))
     }
 }
 
@@ -249,7 +238,7 @@ fn extra_headers(headers: &[(String, Secret)], key_header: KeyHeader) -> Result<
     let reserved = [key_header.name(), ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING];
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        let wrong = |what: &str| OptionsError(format!("the extra header {:?} {what}", shortened(name)));
+        let wrong = |what: &str| OptionsError(format!("extra header {:?} {what}", shortened(name)));
         let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong("is no name of an HTTP header"))?;
         if reserved.contains(&name) {
             return Err(wrong("is set by the service"));
@@ -289,7 +278,7 @@ fn client(endpoint: &Url, connect_timeout: Duration, headers: &HeaderMap) -> Res
     if endpoint.scheme() == "http" {
         builder = builder.no_proxy().tls_certs_only([]);
     }
-    builder.build().map_err(|error| OptionsError(format!("the HTTP client can't start: {}", cause(&error))))
+    builder.build().map_err(|error| OptionsError(format!("HTTP client can't start: {}", cause(&error))))
 }
 
 /// There is no head of an answer: whatever it was may be over soon.
@@ -316,7 +305,10 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
 }
 
 fn malformed_own_key() -> Failure {
-    Failure::invalid_field("x-provider-api-key", "must hold an API key: one line of visible ASCII characters")
+    Failure::invalid_field(
+        "x-provider-api-key",
+        "must hold an API key: one line of visible ASCII characters, no blanks",
+    )
 }
 
 fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
@@ -327,8 +319,13 @@ fn key_text(error: &KeyError, place: &str, origin: &Origin) -> String {
             format!("the API key file {} of {provider} can't be read: {kind}", path.display())
         }
         KeyError::Malformed => {
-            format!("the API key of {provider} ({place}) holds other characters than visible ASCII")
+            format!(
+                "the API key of {provider} ({place}) must be the key and nothing else: one line of visible ASCII characters, no \
+                 blanks"
+            )
         }
-        KeyError::Command { program, error } => format!("the key command of {provider} ({program:?}) {error}"),
+        KeyError::Command { program, error } => {
+            format!("the key command of {provider} ({place}, which runs {program:?}) {error}")
+        }
     }
 }

@@ -7,10 +7,11 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Piece, Quota, Reached, Request,
+    Failure, Fault, FaultClass, Piece, Quota, Reached,
     chat::Answer,
     client::cause,
     origin::Origin,
+    secrets::Secrets,
     sse::{Decoder, TooLong},
 };
 use crate::domain::Reason;
@@ -30,7 +31,20 @@ pub(super) struct Limits {
     pub(super) max_output_bytes: usize,
 }
 
+/// A call whose answer begins.
+pub(super) struct Call {
+    pub(super) origin: Origin,
+    /// What it was sent with, and the answer may quote.
+    pub(super) secrets: Secrets,
+    pub(super) limits: Limits,
+    /// How long to wait for the first byte of the body.
+    pub(super) first_byte: Until,
+    /// Whether a stream was asked for.
+    pub(super) stream: bool,
+}
+
 /// How long to wait for something.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Until {
     pub(super) at: Instant,
     patience: Duration,
@@ -39,21 +53,22 @@ pub(super) struct Until {
 }
 
 impl Limits {
-    /// So long, but not past the caller's deadline.
-    pub(super) fn until(&self, patience: Duration, deadline: Option<Instant>) -> Until {
-        let at = Instant::now() + patience;
-        match deadline.filter(|deadline| *deadline < at) {
-            Some(deadline) => Until { at: deadline, patience, by_caller: true },
-            None => Until { at, patience, by_caller: false },
-        }
-    }
-
     fn max_json_bytes(&self) -> usize {
         self.max_output_bytes.saturating_mul(JSON_BYTES_PER_OUTPUT_BYTE).saturating_add(JSON_FRAME_BYTES)
     }
 }
 
 impl Until {
+    /// So long from now on.
+    pub(super) fn after(patience: Duration) -> Until {
+        Until { at: Instant::now() + patience, patience, by_caller: false }
+    }
+
+    /// But not past the caller's deadline.
+    pub(super) fn or_at(self, deadline: Instant) -> Until {
+        if deadline < self.at { Until { at: deadline, by_caller: true, ..self } } else { self }
+    }
+
     /// The wait was in vain. `what`: what the provider did.
     pub(super) fn fault(&self, origin: &Origin, what: &str) -> Fault {
         let (class, text) = if self.by_caller {
@@ -75,10 +90,12 @@ pub struct Completion {
     fault: Option<Fault>,
     quota: Quota,
     origin: Origin,
+    secrets: Secrets,
     limits: Limits,
-    deadline: Option<Instant>,
+    /// Until it is there. Some servers send the head before the model has read the prompt.
+    first_byte: Option<Until>,
     /// When the wait for what follows the finish is over.
-    after_finish: Option<Instant>,
+    after_finish: Option<Until>,
 }
 
 enum Body {
@@ -87,17 +104,11 @@ enum Body {
 }
 
 impl Completion {
-    pub(super) fn new(
-        response: Response,
-        answer: Answer,
-        origin: Origin,
-        limits: Limits,
-        request: &Request<'_>,
-    ) -> Result<Completion, Fault> {
+    pub(super) fn new(response: Response, answer: Answer, call: Call) -> Result<Completion, Fault> {
+        let Call { origin, secrets, limits, first_byte, stream } = call;
         let quota = Quota::read(response.headers());
-        let body =
-            body_kind(&response, request.stream).map_err(|what| within_answer(broken(origin.protocol(what)), quota))?;
-        let deadline = request.deadline;
+        let body = body_kind(&response, stream, &secrets)
+            .map_err(|what| within_answer(broken(origin.protocol(what)), quota, &secrets))?;
         Ok(Completion {
             response: Some(response),
             body,
@@ -105,8 +116,9 @@ impl Completion {
             fault: None,
             quota,
             origin,
+            secrets,
             limits,
-            deadline,
+            first_byte: Some(first_byte),
             after_finish: None,
         })
     }
@@ -118,19 +130,20 @@ impl Completion {
 
     /// The next piece; `None` after the last one. After an error nothing more comes. Cancel safe.
     ///
-    /// Fails with TIMEOUT after the deadline or too long a silence, and with UPSTREAM_PROTOCOL_ERROR if the answer is cut off, too
-    /// long, or not what the API promises. Once the model has finished ([`Piece::Finish`]) nothing fails any more.
+    /// Fails with TIMEOUT after too long a silence, and with UPSTREAM_PROTOCOL_ERROR if the answer is cut off, too long, or not
+    /// what the API promises. Once the model has finished ([`Piece::Finish`]) nothing fails any more.
     pub async fn next(&mut self) -> Option<Result<Piece, Fault>> {
         loop {
             if let Some(piece) = self.answer.pop() {
                 return Some(Ok(piece));
             }
             if let Some(fault) = self.fault.take() {
-                return Some(Err(within_answer(fault, self.quota)));
+                return Some(Err(within_answer(fault, self.quota, &self.secrets)));
             }
             self.response.as_ref()?;
             if let Err(fault) = self.read().await {
                 self.response = None;
+                self.answer.stop();
                 self.fault = Some(fault).filter(|_| !self.answer.is_finished());
             }
         }
@@ -140,22 +153,28 @@ impl Completion {
     async fn read(&mut self) -> Result<(), Fault> {
         let Some(response) = &mut self.response else { return Ok(()) };
         let was_done = self.answer.is_done();
-        let patience = match (was_done, self.answer.is_finished()) {
-            (true, _) => AFTER_DONE,
+        let silent = match self.first_byte {
+            Some(_) => "sent nothing but the head of its answer",
+            None => "was silent within its answer",
+        };
+        let until = match (was_done, self.answer.is_finished()) {
+            (true, _) => Until::after(AFTER_DONE),
             // Once for all that may follow: a server that goes on for ever must not keep the answer open.
             (false, true) => {
                 let wait = AFTER_FINISH.min(self.limits.idle_timeout);
-                *self.after_finish.get_or_insert_with(|| Instant::now() + wait) - Instant::now()
+                *self.after_finish.get_or_insert_with(|| Until::after(wait))
             }
-            (false, false) => self.limits.idle_timeout,
+            (false, false) => self.first_byte.unwrap_or_else(|| Until::after(self.limits.idle_timeout)),
         };
-        let until = self.limits.until(patience, self.deadline);
         let fault = match timeout_at(until.at, response.chunk()).await {
-            Ok(Ok(Some(bytes))) if !was_done => return self.take(&bytes).map_err(broken),
+            Ok(Ok(Some(bytes))) if !was_done => {
+                self.first_byte = None;
+                return self.take(&bytes).map_err(broken);
+            }
             // The end; after the end mark anything else is as good, and is not waited out.
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(broken(self.origin.protocol(format!("it was cut off: {}", cause(&error))))),
-            Err(_) => Some(until.fault(&self.origin, "was silent within its answer")),
+            Err(_) => Some(until.fault(&self.origin, silent)),
         };
         self.response = None;
         match fault {
@@ -224,12 +243,13 @@ fn broken(failure: Failure) -> Fault {
 }
 
 /// After the head of a successful answer.
-fn within_answer(fault: Fault, quota: Quota) -> Fault {
+fn within_answer(mut fault: Fault, quota: Quota, secrets: &Secrets) -> Fault {
+    secrets.hide_in(&mut fault.failure);
     Fault { reached: Reached::Answered, quota, ..fault }
 }
 
 /// What the body is, by its content type. Gateways that can't stream answer with the whole, which is as good.
-fn body_kind(response: &Response, stream: bool) -> Result<Body, String> {
+fn body_kind(response: &Response, stream: bool, secrets: &Secrets) -> Result<Body, String> {
     let events = Body::Events(Decoder::default());
     let whole = Body::Whole(Vec::new());
     let Some(value) = response.headers().get(CONTENT_TYPE) else { return Ok(if stream { events } else { whole }) };
@@ -238,7 +258,9 @@ fn body_kind(response: &Response, stream: bool) -> Result<Body, String> {
         "text/event-stream" => Ok(events),
         "application/json" => Ok(whole),
         _ => {
-            let shown: String = value.chars().take(100).collect();
+            let mut shown = value.to_owned();
+            secrets.hide(&mut shown);
+            let shown: String = shown.chars().take(100).collect();
             Err(format!("its content type is {shown:?}, neither text/event-stream nor application/json"))
         }
     }

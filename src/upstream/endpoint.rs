@@ -20,7 +20,7 @@ impl Endpoint {
     /// added, with `/v1` before it unless the path ends in a version already.
     pub(super) fn parse(base_url: &str) -> Result<Endpoint, OptionsError> {
         // The URL itself is not repeated: it may hold a password.
-        let wrong = |what: &str| OptionsError(format!("the provider's base URL {what}"));
+        let wrong = |what: &str| OptionsError(format!("base URL {what}"));
         let mut chat = Url::parse(base_url).map_err(|error| wrong(&format!("can't be read: {error}")))?;
         if !matches!(chat.scheme(), "http" | "https") {
             return Err(wrong("must begin with https:// or http://"));
@@ -125,7 +125,7 @@ mod tests {
         ];
         for base_url in rows {
             let error = Endpoint::parse(base_url).expect_err(base_url).to_string();
-            assert!(error.starts_with("the provider's base URL ") && !error.contains("hidden"), "{error}");
+            assert!(error.starts_with("base URL ") && !error.contains("hidden"), "{error}");
         }
     }
 }

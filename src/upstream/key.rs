@@ -46,7 +46,7 @@ pub enum KeySource {
     /// A file that holds the key, blanks around it ignored. It is looked at on each call, so that a rotated key works at once.
     File(PathBuf),
     /// A command line whose first line of output is the key, such as `pass show mistral`. It is split as a shell does it, but no
-    /// shell runs it: no pipes, no variables. It has 10 s. The key is kept for 5 minutes, or until the provider refuses it.
+    /// shell runs it: no pipes, no variables, unless it is `sh -c '…'`. It has 10 s. The key is kept for 5 minutes, or until the provider refuses it.
     Command(Secret),
 }
 
@@ -68,18 +68,21 @@ impl KeyHeader {
         }
     }
 
-    /// The header, marked sensitive: HTTP libraries neither log nor index it. A header may carry other bytes than visible ASCII,
-    /// but no key has them, and what is no text could not be hidden where a provider quotes it.
+    /// The header, marked sensitive: HTTP libraries neither log nor index it. A header may carry blanks and other bytes than
+    /// visible ASCII, but no key has them: something else stands where the key should.
     pub(super) fn value(self, key: &str) -> Result<HeaderValue, KeyError> {
         let key = key.trim();
         if key.is_empty() {
             return Err(KeyError::Missing);
         }
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(KeyError::Malformed);
+        }
         let value = match self {
             KeyHeader::Bearer => HeaderValue::try_from(format!("Bearer {key}")),
             KeyHeader::ApiKey => HeaderValue::from_str(key),
         };
-        let mut value = value.ok().filter(|value| value.to_str().is_ok()).ok_or(KeyError::Malformed)?;
+        let mut value = value.map_err(|_| KeyError::Malformed)?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -92,7 +95,7 @@ pub(super) enum KeyError {
     Missing,
     /// The file can't be read.
     Unreadable(PathBuf, io::ErrorKind),
-    /// It holds other characters than visible ASCII.
+    /// It holds blanks or other characters than visible ASCII.
     Malformed,
     /// The command gave none.
     Command {
@@ -167,11 +170,6 @@ impl Keys {
 
     pub(super) fn header(&self) -> KeyHeader {
         self.header
-    }
-
-    /// Whether a call can be made: a key is there, none is needed, or a command may give one.
-    pub(super) fn is_there(&self) -> bool {
-        self.at_hand().is_ok()
     }
 
     /// Whether calls are sent without a key.
@@ -253,7 +251,6 @@ mod tests {
         ];
         for (source, header, expected) in rows {
             let keys = Keys::new(source, header).expect("nothing is wrong");
-            assert_eq!(keys.is_there(), expected.is_ok());
             let expected = expected.map(|value| value.map(HeaderValue::from_static));
             assert_eq!(keys.value().await, expected);
         }
@@ -276,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_no_visible_text_is_refused() {
-        for key in ["a\nb", "sk-k\u{e9}y", "sk-\u{1f511}"] {
+        for key in ["a\nb", "a b", "a\tb", "sk-k\u{e9}y", "sk-\u{1f511}"] {
             for header in [KeyHeader::Bearer, KeyHeader::ApiKey] {
                 let error = Keys::new(KeySource::Value(Secret::new(key)), header).expect_err(key);
                 assert_eq!(error, KeyError::Malformed, "{key}");

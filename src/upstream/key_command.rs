@@ -40,8 +40,10 @@ pub(super) enum CommandError {
     TimedOut,
     /// It ended with this status, told as the system does.
     Failed(String),
-    /// Its first line is empty, or no visible ASCII.
+    /// Its first line is empty.
     NoKey,
+    /// Its first line holds blanks or other characters than visible ASCII.
+    Malformed,
 }
 
 struct Kept {
@@ -83,8 +85,11 @@ impl KeyCommand {
     async fn run(&self, header: KeyHeader) -> Result<HeaderValue, CommandError> {
         let output = timeout(RUN_TIMEOUT, self.output()).await.unwrap_or(Err(CommandError::TimedOut))?;
         let first = output.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let key = std::str::from_utf8(first).map_err(|_| CommandError::NoKey)?;
-        header.value(key).map_err(|_| CommandError::NoKey)
+        let key = std::str::from_utf8(first).map_err(|_| CommandError::Malformed)?;
+        header.value(key).map_err(|error| match error {
+            KeyError::Missing => CommandError::NoKey,
+            KeyError::Unreadable(..) | KeyError::Malformed | KeyError::Command { .. } => CommandError::Malformed,
+        })
     }
 
     async fn output(&self) -> Result<Vec<u8>, CommandError> {
@@ -121,6 +126,10 @@ impl fmt::Display for CommandError {
             CommandError::TimedOut => write!(f, "did not end within {} s", RUN_TIMEOUT.as_secs()),
             CommandError::Failed(status) => write!(f, "failed ({status}); what it says is not logged, run it by hand"),
             CommandError::NoKey => f.write_str("printed no key in its first line"),
+            CommandError::Malformed => f.write_str(
+                "must print the key and nothing else in its first line: visible ASCII characters without blanks. No shell runs \
+                 it; a pipe needs sh -c '…'",
+            ),
         }
     }
 }
@@ -149,7 +158,7 @@ mod tests {
         for (line, key) in [
             ("echo sk-1", "sk-1"),
             (r"printf ' sk-2 \r\nuser: me\n'", "sk-2"),
-            (r#"sh -c "echo 'a b'; exit 0""#, "a b"),
+            (r#"sh -c "echo 'ab' | tr b c; exit 0""#, "ac"),
             // No shell: a variable is a text.
             ("echo $HOME", "$HOME"),
             ("sh -c 'echo sk-3; echo complaint >&2'", "sk-3"),
@@ -166,8 +175,11 @@ mod tests {
         assert_eq!(error(value("sh -c 'echo sk-visible; echo sk-visible >&2; exit 3'").await).to_string(), {
             "failed (exit status: 3); what it says is not logged, run it by hand"
         });
-        for line in ["true", r"printf '\nsk-1'", r"printf '\377'", r"printf 'a\001b'"] {
+        for line in ["true", r"printf '\nsk-1'"] {
             assert_eq!(error(value(line).await), CommandError::NoKey, "{line}");
+        }
+        for line in ["echo sk-1 | tr 1 2", r"printf '\377'", r"printf 'a\001b'", r"printf 'a\tb'"] {
+            assert_eq!(error(value(line).await), CommandError::Malformed, "{line}");
         }
     }
 

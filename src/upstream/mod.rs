@@ -3,7 +3,7 @@
 //! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; `chat` knows what the JSON of chat
 //! completions means.
 //!
-//! Keys, prompts and answers never get into failures or logs; of the public types only [`Piece`] shows its content in `Debug`.
+//! Keys, prompts and answers never get into failures or logs, even where a provider quotes them (`secrets`); of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
 mod card;
@@ -28,8 +28,6 @@ mod secrets;
 mod sse;
 
 use std::{fmt, sync::Arc, time::Duration};
-
-use tokio::time::Instant;
 
 pub use self::{
     card::ModelCard,
@@ -67,11 +65,11 @@ pub struct Options {
     pub headers: Vec<(String, Secret)>,
     /// For the TCP and TLS handshakes of a new connection; after it SERVICE_UNAVAILABLE, nothing was spent.
     pub connect_timeout: Duration,
-    /// From the call to the head of a streamed answer; after it TIMEOUT.
+    /// From the call to the first byte of a streamed answer's body; after it TIMEOUT.
     pub first_byte_timeout: Duration,
-    /// The same for an answer that is not streamed: it is written before its head is sent. Mistral's SDK gives it 300 s.
+    /// The same for an answer that is not streamed: it is written before any of it is sent. Mistral's SDK gives it 300 s.
     pub whole_answer_timeout: Duration,
-    /// For each silence within an answer; after it TIMEOUT.
+    /// For each silence after that, within the answer; after it TIMEOUT.
     pub idle_timeout: Duration,
     /// For the text, thinking and arguments of an answer together; beyond it UPSTREAM_PROTOCOL_ERROR.
     pub max_output_bytes: usize,
@@ -140,8 +138,6 @@ pub struct Request<'a> {
     pub key: Option<&'a Secret>,
     /// Replaces the settings' `max_tokens`: what a budget has left may be less.
     pub max_tokens: Option<u32>,
-    /// Bounds the whole call, answer included; after it TIMEOUT.
-    pub deadline: Option<Instant>,
 }
 
 /// A piece of the model's answer, in the model's order.

@@ -14,6 +14,7 @@ use super::{
     Failure, Fault, FaultClass, Provider, Quota, Reached,
     card::{self, ModelCard},
     client::{Inner, cause, send_fault},
+    completion::Until,
     refusal::{Refused, Sent},
 };
 use crate::domain::Reason;
@@ -70,14 +71,14 @@ impl Provider {
     ///
     /// Fails as [`Provider::complete`] does; UPSTREAM_PROTOCOL_ERROR, not worth a retry, if it has no such list.
     pub async fn models(&self, deadline: Instant) -> Result<Vec<ModelCard>, Fault> {
-        let key = self.inner.configured_key(Some(deadline)).await?;
+        let key = self.inner.key_by(deadline).await?;
         self.inner.list(Sent { key, is_own: false }, deadline).await.result
     }
 
     /// Tries whether the provider can be used, without spending tokens: asks for its models. Never fails; what is wrong is said
     /// in the answer.
     pub async fn check(&self, deadline: Instant) -> Check {
-        let (key, key_fault) = match self.inner.configured_key(Some(deadline)).await {
+        let (key, key_fault) = match self.inner.key_by(deadline).await {
             Ok(key) => (key, None),
             Err(fault) => (None, Some(fault)),
         };
@@ -102,10 +103,16 @@ impl Provider {
 }
 
 impl Inner {
+    async fn key_by(&self, deadline: Instant) -> Result<Option<HeaderValue>, Fault> {
+        let text = "the deadline passed before the provider was asked";
+        let too_late = || Fault::new(FaultClass::Permanent, self.origin.failure(Reason::Timeout, text));
+        timeout_at(deadline, self.configured_key()).await.unwrap_or_else(|_| Err(too_late()))
+    }
+
     async fn list(&self, sent: Sent, deadline: Instant) -> Listed {
         let (started, began) = (Instant::now(), Timestamp::now());
         let sending = self.request(Method::GET, &self.endpoint.models, &sent).header(ACCEPT, "application/json").send();
-        let until = self.limits.until(self.first_byte_timeout, Some(deadline));
+        let until = Until::after(self.first_byte_timeout).or_at(deadline);
         let answered = match timeout_at(until.at, sending).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(send_fault(&error, &self.origin)),
@@ -119,10 +126,13 @@ impl Inner {
             }
             Err(_) => (None, None),
         };
-        let result = match answered {
+        let mut result = match answered {
             Ok(response) => self.read_list(response, &sent, deadline).await,
             Err(fault) => Err(fault),
         };
+        if let Err(fault) = &mut result {
+            self.secrets(&sent).hide_in(&mut fault.failure);
+        }
         Listed { result, status, clock_skew_ms, round_trip }
     }
 
@@ -144,7 +154,7 @@ impl Inner {
         }
         let fault = |fault: Fault| Fault { reached: Reached::Answered, quota, ..fault };
         let unusable = |what: String| fault(Fault::new(FaultClass::Transient, origin.protocol(what)));
-        let until = self.limits.until(self.first_byte_timeout, Some(deadline));
+        let until = Until::after(self.first_byte_timeout).or_at(deadline);
         let body = match timeout_at(until.at, read_body(response)).await {
             Ok(Ok(body)) => body,
             Ok(Err(what)) => return Err(unusable(what)),

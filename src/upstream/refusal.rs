@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use jiff::Timestamp;
 use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
@@ -42,12 +42,11 @@ pub(super) struct Refused<'a> {
 
 impl Refused<'_> {
     /// What it means.
-    pub(super) async fn read(self, origin: &Origin, key_place: &str, headers_sent: &HeaderMap) -> Fault {
+    pub(super) async fn read(self, origin: &Origin, key_place: &str, secrets: &Secrets) -> Fault {
         let Refused { mut response, model, deadline, sent } = self;
         let body = read_body(&mut response, deadline).await;
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
-        let secrets = Secrets::of(sent.key.as_ref(), headers_sent);
-        let refusal = chat::Refusal { status, body: &body, model, sent, key_place, secrets: &secrets };
+        let refusal = chat::Refusal { status, body: &body, model, sent, key_place, secrets };
         let mut fault = chat::refused(&refusal, origin);
         fault.reached = Reached::Refused;
         fault.quota = Quota::read(headers);
@@ -58,9 +57,7 @@ impl Refused<'_> {
             FaultClass::Permanent | FaultClass::TooLong => None,
         };
         fault.failure.retry_after_ms = fault.retry_after_ms.or(fault.failure.retry_after_ms);
-        // Not only the body may quote: ids and names come from elsewhere too.
-        let texts = fault.failure.metadata.iter_mut().map(|(_, value)| value).chain([&mut fault.failure.message]);
-        texts.for_each(|text| secrets.hide(text));
+        secrets.hide_in(&mut fault.failure);
         fault
     }
 }

@@ -2,36 +2,45 @@
 
 use http::{HeaderMap, HeaderValue};
 
+use super::Secret;
+use crate::domain::Failure;
+
 /// A stand-in's or a local server's key may be a short word, which says nothing and may stand in any text.
 const SHORTEST: usize = 8;
 
 /// The secrets that a call was sent with, and what is shown in their place. A provider may quote the request in its explanation;
 /// what explains the caller's mistake is passed on, the key never, nor the operator's own headers.
-#[derive(Default)]
-pub(super) struct Secrets<'a> {
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
     /// The longest first: one may be a part of another.
-    shown: Vec<(&'a str, &'static str)>,
+    shown: Vec<(Secret, &'static str)>,
 }
 
-impl<'a> Secrets<'a> {
+impl Secrets {
     /// The key's header and the operator's own headers.
-    pub(super) fn of(key: Option<&'a HeaderValue>, headers: &'a HeaderMap) -> Secrets<'a> {
+    pub(super) fn of(key: Option<&HeaderValue>, headers: &HeaderMap) -> Secrets {
         // All of them are text: others are refused where they are made.
         let key = key.and_then(|header| header.to_str().ok());
         let key = key.map(|header| (header.strip_prefix("Bearer ").unwrap_or(header), "[key]"));
         let headers = headers.values().filter_map(|value| Some((value.to_str().ok()?, "[hidden]")));
         let mut shown: Vec<_> = key.into_iter().chain(headers).filter(|(secret, _)| secret.len() >= SHORTEST).collect();
         shown.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
-        Secrets { shown }
+        Secrets { shown: shown.into_iter().map(|(secret, shown)| (Secret::new(secret), shown)).collect() }
     }
 
     /// Hides them in a text. It must be whole: of a secret that is cut, the rest would not be found.
     pub(super) fn hide(&self, text: &mut String) {
         for (secret, shown) in &self.shown {
-            if text.contains(secret) {
-                *text = text.replace(secret, shown);
+            if text.contains(secret.expose()) {
+                *text = text.replace(secret.expose(), shown);
             }
         }
+    }
+
+    /// Hides them in all that a failure tells of the provider's answer: not only its text may quote, ids and codes may too.
+    pub(super) fn hide_in(&self, failure: &mut Failure) {
+        let Failure { reason: _, message, metadata, violations: _, retry_after_ms: _, resource: _ } = failure;
+        metadata.iter_mut().map(|(_, value)| value).chain([message]).for_each(|text| self.hide(text));
     }
 }
 

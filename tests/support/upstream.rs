@@ -45,7 +45,7 @@ pub(crate) fn settings() -> Settings {
     Settings { model: "mistral-small-latest".to_owned(), ..Settings::default() }
 }
 
-/// A streamed request without a deadline.
+/// A streamed request.
 pub(crate) fn request<'a>(settings: &'a Settings, transcript: &'a Transcript) -> Request<'a> {
     Request {
         settings,
@@ -55,7 +55,6 @@ pub(crate) fn request<'a>(settings: &'a Settings, transcript: &'a Transcript) ->
         continue_last: false,
         max_tokens: None,
         key: None,
-        deadline: None,
     }
 }
 

@@ -67,8 +67,6 @@ impl Asking<'_> {
             continue_last: prompt.continue_last,
             max_tokens: max_tokens.filter(|_| limited),
             key: key.as_ref(),
-            // The turn itself watches its deadline, for all that it does.
-            deadline: None,
         };
         let result = match target.provider.complete(request).await {
             Ok(completion) => self.relay(target, completion, &mut permit).await,

@@ -4,7 +4,7 @@
 //! piece, arguments as text or as an object. What isn't known (fields, kinds of chunks) is passed over. Errors tell the
 //! place and the kind of a fault, never the content.
 
-use std::{collections::VecDeque, mem};
+use std::mem;
 
 use serde_json::Value;
 
@@ -12,7 +12,9 @@ use super::{
     calls::{self, Calls},
     chunks,
     echo::Echo,
-    errors, wire,
+    errors,
+    pieces::Pieces,
+    wire,
 };
 use crate::{
     domain::{Chunk, Failure, FinishReason, Usage, entry::Thinking},
@@ -22,7 +24,7 @@ use crate::{
 /// An answer while it comes in.
 pub(in crate::upstream) struct Answer {
     origin: Origin,
-    pieces: VecDeque<Piece>,
+    pieces: Pieces,
     calls: Calls,
     echo: Option<Echo>,
     finish_seen: bool,
@@ -36,7 +38,7 @@ impl Answer {
     pub(in crate::upstream) fn new(origin: Origin, continued: Option<String>, max_output_bytes: usize) -> Answer {
         Answer {
             origin,
-            pieces: VecDeque::new(),
+            pieces: Pieces::default(),
             calls: Calls::default(),
             echo: continued.and_then(Echo::new),
             finish_seen: false,
@@ -46,9 +48,14 @@ impl Answer {
         }
     }
 
-    /// The next piece that is known.
+    /// The next piece that is there to be given.
     pub(in crate::upstream) fn pop(&mut self) -> Option<Piece> {
-        self.pieces.pop_front()
+        self.pieces.pop(!self.done_seen)
+    }
+
+    /// Nothing more is read: what waits for more is given.
+    pub(in crate::upstream) fn stop(&mut self) {
+        self.done_seen = true;
     }
 
     /// The model is finished: whatever befalls the connection from here on loses nothing but, perhaps, the usage.
@@ -120,11 +127,12 @@ impl Answer {
         // Only one answer is ever asked for.
         let first = choices.into_iter().flatten().find(|choice| choice.index.unwrap_or(0) == 0);
         let taken = first.map_or(Ok(()), |choice| self.take_choice(choice));
-        // Some servers count in every event, and write noughts until they know. What they count is told at once: an answer may be
-        // cut, be no good or be given up, and is billed up to there.
-        let usage = usage.map(|usage| count(&usage));
-        let usage = usage.filter(|usage| self.finish_seen || usage.total_tokens > 0);
-        self.pieces.extend(usage.map(Piece::Usage));
+        // Some servers count in every event, and write noughts until they know, or always: what has output has used something.
+        // What they count is told at once: an answer may be cut, be no good or be given up, and is billed up to there.
+        let is_silent = self.finish_seen && self.output_bytes == 0;
+        if let Some(usage) = usage.map(|usage| count(&usage)).filter(|usage| is_silent || usage.total_tokens > 0) {
+            self.pieces.push(Piece::Usage(usage));
+        }
         taken
     }
 
@@ -173,7 +181,9 @@ impl Answer {
             self.interrupt_echo();
             self.count(calls::size_bytes(&call))?;
             let before = self.calls.size_bytes();
-            self.pieces.extend(self.calls.take(call, position, of));
+            if let Some(piece) = self.calls.take(call, position, of) {
+                self.pieces.push(piece);
+            }
             self.count(self.calls.size_bytes() - before)?;
         }
         Ok(())
@@ -184,7 +194,7 @@ impl Answer {
         self.count(text.len())?;
         let provider = self.origin.provider.to_string();
         let content = vec![Chunk::Text(text)];
-        self.pieces.push_back(Piece::Thinking(Thinking { content, signature: String::new(), closed: true, provider }));
+        self.pieces.push(Piece::Thinking(Thinking { content, signature: String::new(), closed: true, provider }));
         Ok(())
     }
 
@@ -204,7 +214,7 @@ impl Answer {
         };
         self.interrupt_echo();
         self.count(size)?;
-        self.pieces.push_back(piece);
+        self.pieces.push(piece);
         Ok(())
     }
 
@@ -226,7 +236,7 @@ impl Answer {
 
     fn push_text(&mut self, text: String) {
         if !text.is_empty() {
-            self.pieces.push_back(Piece::Text(text));
+            self.pieces.push(Piece::Text(text));
         }
     }
 
@@ -245,7 +255,7 @@ impl Answer {
 
     fn count(&mut self, bytes: usize) -> Result<(), Failure> {
         self.output_bytes += bytes;
-        if self.output_bytes <= self.max_output_bytes {
+        if self.output_bytes.saturating_add(self.pieces.missing_bytes()) <= self.max_output_bytes {
             return Ok(());
         }
         Err(self.origin.protocol(format!("it is longer than {} bytes", self.max_output_bytes)))
@@ -262,7 +272,7 @@ impl Answer {
                 FinishReason::Stop if self.calls.any() => FinishReason::ToolCalls,
                 reason => reason,
             };
-            self.pieces.push_back(Piece::Finish(reason));
+            self.pieces.push(Piece::Finish(reason));
         }
         Ok(())
     }
@@ -297,13 +307,15 @@ fn finish_reason(reason: &str) -> FinishReason {
     }
 }
 
+/// The total is what budgets are charged: it may be more than the parts, as where thinking is in none of them, never less.
 fn count(usage: &wire::Usage) -> Usage {
     let prompt_tokens = usage.prompt_tokens.unwrap_or(0);
     let completion_tokens = usage.completion_tokens.unwrap_or(0);
+    let parts = prompt_tokens.saturating_add(completion_tokens);
     Usage {
         prompt_tokens,
         completion_tokens,
-        total_tokens: usage.total_tokens.unwrap_or(prompt_tokens.saturating_add(completion_tokens)),
+        total_tokens: usage.total_tokens.map_or(parts, |total| total.max(parts)),
         cached_tokens: usage.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens).unwrap_or(0),
         reasoning_tokens: usage
             .completion_tokens_details

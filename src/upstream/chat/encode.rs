@@ -170,16 +170,8 @@ enum Parameters<'a> {
 
 impl<'a> Head<'a> {
     fn new(request: &Request<'a>, dialect: Dialect, max_tokens_field: MaxTokensField) -> Head<'a> {
-        let Request {
-            settings,
-            model,
-            transcript: _,
-            stream,
-            continue_last: _,
-            max_tokens: ceiling,
-            key: _,
-            deadline: _,
-        } = *request;
+        let Request { settings, model, transcript: _, stream, continue_last: _, max_tokens: ceiling, key: _ } =
+            *request;
         // In full, so that a new argument can't be forgotten here.
         let CompletionArgs {
             temperature,

@@ -26,7 +26,7 @@ pub(in crate::upstream) struct Refusal<'a> {
     /// Where the operator puts the key.
     pub(in crate::upstream) key_place: &'a str,
     /// What it may quote and nobody is told.
-    pub(in crate::upstream) secrets: &'a Secrets<'a>,
+    pub(in crate::upstream) secrets: &'a Secrets,
 }
 
 /// The failure that a refusal is, and what may be done about it. What has no such API is UPSTREAM_PROTOCOL_ERROR: it is not

@@ -13,9 +13,9 @@ use http::HeaderValue;
 
 use super::{Answer, Refusal, refused};
 use crate::{
-    domain::Failure,
+    domain::{Chunk, Failure},
     upstream::{
-        Fault,
+        Fault, Piece,
         origin::Origin,
         refusal::Sent,
         secrets::Secrets,
@@ -199,4 +199,68 @@ fn calls_count_however_empty_they_are() {
     let mut answer = answer("mistral", None, 100_000);
     let failure = answer.take_event(event.as_bytes()).expect_err("a call is more than its texts");
     assert!(failure.message.ends_with("it is longer than 100000 bytes"), "{failure}");
+}
+
+/// An event with this delta.
+fn delta(delta: serde_json::Value) -> Vec<u8> {
+    serde_json::json!({"choices": [{"delta": delta}]}).to_string().into_bytes()
+}
+
+#[test]
+fn long_answers_are_gathered_to_fewer_pieces() {
+    for field in ["content", "reasoning_content", "arguments"] {
+        let event = match field {
+            "arguments" => delta(serde_json::json!({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]})),
+            field => delta(serde_json::json!({field: "x"})),
+        };
+        let mut answer = answer("openai", None, 2 << 20);
+        let begin = delta(serde_json::json!({"tool_calls": [{"index": 0, "function": {"name": "f"}}]}));
+        answer.take_event(&begin).expect("it begins");
+        let mut pieces = Vec::new();
+        for _ in 0..40_000 {
+            // A server that counts in every event.
+            answer.take_event(&event).expect("within the limit");
+            answer.take_event(br#"{"usage":{"prompt_tokens":1}}"#).expect("usage");
+            pieces.extend(std::iter::from_fn(|| answer.pop()));
+        }
+        answer.stop();
+        pieces.extend(std::iter::from_fn(|| answer.pop()));
+        let said: Vec<usize> = pieces.iter().map(said_bytes).filter(|bytes| *bytes > 0).collect();
+        assert_eq!(said.iter().sum::<usize>(), 40_000, "{field}: nothing is lost");
+        assert!(said[..8000].iter().all(|bytes| *bytes == 1), "{field}: the first ones come as they are");
+        assert!(said.len() < 8_200 + 40_000 / 64, "{field}: {} pieces", said.len());
+    }
+}
+
+fn said_bytes(piece: &Piece) -> usize {
+    match piece {
+        Piece::Text(text) => text.len(),
+        Piece::Thinking(thinking) => match thinking.content.as_slice() {
+            [Chunk::Text(text)] => text.len(),
+            other => panic!("{other:?} is not one text"),
+        },
+        Piece::Call { index: _, name: _, arguments } => arguments.len(),
+        Piece::Chunk(_) | Piece::Finish(_) | Piece::Usage(_) => 0,
+    }
+}
+
+#[test]
+fn pieces_that_can_t_be_gathered_count_for_more() {
+    let kinds = [
+        delta(serde_json::json!({"content": "x", "reasoning_content": "x"})),
+        delta(serde_json::json!({"content": [{"type": "reference"}]})),
+        delta(serde_json::json!({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}], "content": "x"})),
+    ];
+    for event in kinds {
+        let mut answer = answer("openai", None, 2 << 20);
+        let mut given = 0;
+        let failure = loop {
+            if let Err(failure) = answer.take_event(&event) {
+                break failure;
+            }
+            given += std::iter::from_fn(|| answer.pop()).count();
+        };
+        assert!(failure.message.ends_with("it is longer than 2097152 bytes"), "{failure}");
+        assert!(given <= 49_152, "{} made {given} pieces", event.escape_ascii());
+    }
 }

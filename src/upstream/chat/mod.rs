@@ -12,6 +12,7 @@ mod errors;
 mod golden;
 mod losses;
 mod messages;
+mod pieces;
 mod render;
 mod said;
 mod tool_id;

@@ -29,7 +29,7 @@ pub(super) struct Said {
 
 impl Said {
     /// The secrets are hidden in what it explains, before that is cut.
-    pub(super) fn read(body: &[u8], secrets: &Secrets<'_>) -> Said {
+    pub(super) fn read(body: &[u8], secrets: &Secrets) -> Said {
         let body = match serde_json::from_slice(body) {
             Ok(Value::Array(items)) => items.into_iter().next(),
             Ok(other) => Some(other),
