@@ -162,7 +162,8 @@ impl<'a> Reader<'a> {
     fn parsed<T>(&mut self, origin: Origin, text: &str, rule: &Rule<T>) -> Option<T> {
         match rule.parse(text) {
             Ok(value) => Some(value),
-            Err(why) if rule.is_hidden() => {
+            // An address may hold a password or a key.
+            Err(why) if rule.is_hidden() || (text.contains("://") && text.contains(['@', '?', '#'])) => {
                 self.reject_at(origin, why);
                 None
             }

@@ -88,6 +88,14 @@ fn all_faults_come_at_once_each_with_its_source() {
 }
 
 #[test]
+fn an_address_that_may_hold_a_key_is_not_shown() {
+    for address in ["http://user:sk-1@127.0.0.1", "https://x/v1?key=sk-1", "ftp://x/#sk-1"] {
+        let faults = faults(flags(&[("providers.mistral.base_url", address)]));
+        assert!(faults.len() == 1 && faults[0].contains("base-url must") && !faults[0].contains("sk-1"), "{faults:?}");
+    }
+}
+
+#[test]
 fn a_wrong_value_says_what_is_allowed() {
     let cases = [
         ("trusted_network", "yes", "true or false"),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Engine;
 use crate::{
     domain::Failure,
-    upstream::{Card, Dialect, ModelCard, Price, Provider},
+    upstream::{Dialect, ModelCard, Price, Provider},
 };
 
 /// How long a provider has to list its models.
@@ -34,7 +34,7 @@ pub struct ListedModel {
     pub name: String,
     /// Its provider.
     pub provider: String,
-    /// Its context window: as configured or built in, else as the provider says.
+    /// Its context window: as configured, else as the provider says, else as built in.
     pub context_tokens: Option<u64>,
     /// What it costs.
     pub price: Option<Price>,
@@ -102,16 +102,16 @@ impl Engine {
     fn listed(&self, provider: &Provider, model: &str, card: Option<Arc<ModelCard>>) -> ListedModel {
         let models = &self.shared.models;
         let name = models.providers().canonical(provider, model);
-        let Card { context_tokens, price, retires_on } = models.options().catalogue.card(provider.name(), model);
+        let known = models.options().catalogue.card(provider.name(), model);
         // A list for all models names some of them.
         let fallbacks = models.configured_fallbacks(provider.name(), model).iter();
         ListedModel {
             fallback_models: fallbacks.filter(|other| models.canonical(other) != name).cloned().collect(),
             name,
             provider: provider.name().to_owned(),
-            context_tokens: context_tokens.or_else(|| card.as_ref()?.context_tokens),
-            price,
-            retires_on,
+            context_tokens: known.context_tokens(card.as_ref().and_then(|card| card.context_tokens)),
+            price: known.price,
+            retires_on: known.retires_on,
             card,
         }
     }

@@ -126,7 +126,24 @@ impl Models {
             })
         });
         models.configured = named.collect();
+        models.doubt_names();
         models
+    }
+
+    /// A name with a slash may be meant for a provider that is not there, and then goes to the default one.
+    fn doubt_names(&self) {
+        let of_models = self.options.policies.values().flat_map(|policy| policy.models.values());
+        let lists =
+            of_models.filter_map(|policy| policy.fallback_models.as_ref()).chain([&self.options.fallback_models]);
+        for name in lists.flatten() {
+            let prefix = name.split_once('/').map(|(prefix, _)| prefix);
+            if prefix.is_some_and(|prefix| self.options.providers.get(prefix).is_none()) {
+                let default = self.options.providers.default().name();
+                tracing::info!(
+                    "fallback model {name}: no provider has that name before the slash, so {default} will be asked for it"
+                );
+            }
+        }
     }
 
     pub(super) fn providers(&self) -> &Providers {
@@ -189,10 +206,11 @@ impl Models {
         policy.and_then(|policy| policy.fallback_models.as_ref()).unwrap_or(&self.options.fallback_models)
     }
 
-    /// How large its context window is: as configured or built in, else as the provider has said lately.
+    /// How large its context window is: as configured, else as the provider said when it last listed its models, else as built
+    /// in.
     pub(super) fn context_tokens(&self, target: &Target) -> Option<u64> {
-        let told = || self.options.providers.known_card(&target.provider, &target.model)?.context_tokens;
-        target.card.context_tokens.or_else(told)
+        let told = self.options.providers.known_card(&target.provider, &target.model);
+        target.card.context_tokens(told.and_then(|card| card.context_tokens))
     }
 
     fn build(&self, provider: Provider, model: &str, name: String) -> Target {

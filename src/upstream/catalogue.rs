@@ -26,6 +26,8 @@ const MILLIONTH: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
 pub struct Card {
     /// The longest prompt and answer together, in tokens.
     pub context_tokens: Option<u64>,
+    /// The configuration says so; else the provider may know better.
+    pub context_is_configured: bool,
     /// What it costs.
     pub price: Option<Price>,
     /// The model is deprecated, and since this day (`YYYY-MM-DD`) the provider may answer that there is no such model.
@@ -80,6 +82,7 @@ impl Catalogue {
         let said = self.overrides.get(provider).and_then(|models| models.get(model));
         if let Some(Override { context_tokens, price }) = said {
             card.context_tokens = context_tokens.or(card.context_tokens);
+            card.context_is_configured = context_tokens.is_some();
             card.price = price.clone().or(card.price);
         }
         card
@@ -88,6 +91,13 @@ impl Catalogue {
     /// All names that are built in for the model of this name, its own first, then its aliases; none if no such model is.
     pub fn names(&self, provider: &str, model: &str) -> Vec<&'static str> {
         built_in::names(provider, model)
+    }
+}
+
+impl Card {
+    /// Its context window, where the provider says `told`: as configured, else as told, else as built in.
+    pub fn context_tokens(&self, told: Option<u64>) -> Option<u64> {
+        if self.context_is_configured { self.context_tokens } else { told.or(self.context_tokens) }
     }
 }
 

@@ -88,7 +88,7 @@ impl Asking<'_> {
             let piece = piece?;
             match &piece {
                 Piece::Usage(usage) => progress.tally.reported(usage.clone()),
-                Piece::Text(_) | Piece::Thinking(_) | Piece::Chunk(_) | Piece::Call { .. } => permit.succeeded(),
+                Piece::Text(_) | Piece::Thinking(_) | Piece::Chunk(_) | Piece::Call { .. } => works(permit, target),
                 Piece::Finish(_) => {}
             }
             let Some(event) = progress.assembler.take(piece).map_err(Fault::broken)? else { continue };
@@ -137,7 +137,7 @@ impl Asking<'_> {
             }
         }
         let Err(fault) = result else {
-            permit.succeeded();
+            works(permit, target);
             return Ok(());
         };
         let Fault { mut failure, class, reached, retry_after_ms, quota } = fault;
@@ -153,7 +153,10 @@ impl Asking<'_> {
             }
             FaultClass::TooLong => Next::Shorten,
             FaultClass::Transient => {
-                permit.failed();
+                if permit.failed() {
+                    let (model, reason) = (&target.name, failure.reason);
+                    tracing::warn!(model, ?reason, "the model keeps failing and is left alone for a while");
+                }
                 Next::Again { told: retry_after_ms.map(Duration::from_millis) }
             }
             FaultClass::RateLimited => {
@@ -171,6 +174,12 @@ impl Asking<'_> {
     fn key(&self, target: &Target) -> Option<Secret> {
         let own = self.question.target.provider.name() == target.provider.name();
         self.plan.key.clone().filter(|_| own && target.caller_keys)
+    }
+}
+
+fn works(permit: &mut Permit, target: &Target) {
+    if permit.succeeded() {
+        tracing::info!(model = target.name, "the model answers again");
     }
 }
 

@@ -115,7 +115,12 @@ const fn cached(input: u32, cached_input: u32, output: u32) -> Rate {
 /// What the built-in table knows of a model.
 pub(super) fn card(provider: &str, model: &str) -> Card {
     let Some(row) = newest(provider, model) else { return Card::default() };
-    Card { context_tokens: row.context_tokens, price: row.price(), retires_on: row.retires_on }
+    Card {
+        context_tokens: row.context_tokens,
+        context_is_configured: false,
+        price: row.price(),
+        retires_on: row.retires_on,
+    }
 }
 
 /// The names of the model that a name means now, its own first; none if it is not in the table.

@@ -139,7 +139,7 @@ fn what_is_not_known_is_not_guessed() {
         assert_eq!(catalogue.card(provider, model), Card::default(), "{provider}/{model}");
     }
     let retired = catalogue.card(MISTRAL, "mistral-large-2411");
-    assert_eq!(retired, Card { context_tokens: None, price: None, retires_on: Some("2026-05-31") });
+    assert_eq!(retired, Card { retires_on: Some("2026-05-31"), ..Card::default() });
     let free = catalogue.card(MISTRAL, "labs-leanstral-1-5").price.expect("free is a price");
     assert_eq!(free.cost(&usage(1_000_000, 1_000_000)), Money::ZERO);
 }
@@ -180,7 +180,7 @@ fn the_configuration_says_the_last_word() {
     let small = catalogue.card(MISTRAL, "mistral-small-latest");
     assert_eq!((small.context_tokens, small.price), (Some(1), Some(price("mistral-small-latest"))));
     let qwen = catalogue.card("vllm", "qwen");
-    assert_eq!(qwen, Card { context_tokens: Some(3), price: Some(own), retires_on: None });
+    assert_eq!(qwen, Card { context_tokens: Some(3), context_is_configured: true, price: Some(own), retires_on: None });
     assert_eq!(catalogue.card(MISTRAL, "qwen"), Card::default());
 }
 

@@ -68,31 +68,36 @@ impl Permit {
     }
 
     /// The provider works: a probe has succeeded, turns that wait for it may go. Best said with the first piece of an answer;
-    /// [`Permit::failed`] may still follow.
-    pub fn succeeded(&mut self) {
+    /// [`Permit::failed`] may still follow. True: the breaker closes.
+    pub fn succeeded(&mut self) -> bool {
         if self.outcome != Outcome::None {
-            return;
+            return false;
         }
         self.outcome = Outcome::Succeeded;
         let mut state = self.guard.lock();
         state.has_answered = true;
+        let was_closed = state.breaker.is_closed();
         state.breaker.succeeded(self.went.breaker, Instant::now());
         self.open_gate(&mut state);
+        !was_closed && state.breaker.is_closed()
     }
 
-    /// The provider does not work, in the caller's judgement. Not for 429, nor for the caller's own mistakes.
-    pub fn failed(&mut self) {
+    /// The provider does not work, in the caller's judgement. Not for 429, nor for the caller's own mistakes. True: the breaker
+    /// opens.
+    pub fn failed(&mut self) -> bool {
         if self.outcome == Outcome::Final {
-            return;
+            return false;
         }
         let again = self.outcome == Outcome::Succeeded;
         self.outcome = Outcome::Final;
         let mut state = self.guard.lock();
         self.open_gate(&mut state);
-        if state.breaker.failed(self.went.breaker, again, Instant::now()) {
+        let opens = state.breaker.failed(self.went.breaker, again, Instant::now());
+        if opens {
             state.metered.wake_all();
             state.unmetered.wake_all();
         }
+        opens
     }
 
     /// The provider answered 429: nobody goes until it is to be asked again (default 1 s, doubled with each further 429 up to
