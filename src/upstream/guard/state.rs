@@ -95,8 +95,9 @@ impl State {
             return Look::Refused(Refused::TooLarge { limit: Limit::Tokens, tokens: ask.prompt_tokens, most });
         }
         let (limit, at) = self.turn_of(ask, ahead, now);
+        // One that nothing holds up is not refused for a limit: whoever watches its deadline says that it has passed.
         if let Some(at) = at
-            && at > ask.deadline
+            && at > ask.deadline.max(now)
             && self.is_certain(ahead, ask.deadline, now)
         {
             return Look::Refused(Refused::TooLate { limit, retry_in: shortest(at - now) });

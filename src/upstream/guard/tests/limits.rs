@@ -18,6 +18,15 @@ async fn five_turns_a_minute_go_at_once_and_the_sixth_a_minute_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_whose_deadline_has_passed_meets_no_limit_where_there_is_room() {
+    let guard = guard(1, 10_000);
+    let late = ask(1, 0);
+    pass_ms(5).await;
+    guard.admit(late).await.expect("nothing is in the way");
+    guard.admit(late).await.expect_err("the minute is used up");
+}
+
+#[tokio::test(start_paused = true)]
 async fn tokens_are_reserved_given_back_and_debited() {
     let guard = guard(0, 10_000);
     let mut first = guard.admit(ask(6_000, 0)).await.expect("fits");
