@@ -232,7 +232,7 @@ async fn a_key_that_changes_in_its_file_is_the_next_call_s() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_command_is_asked_for_again_when_it_is_refused() {
+async fn a_key_of_a_command_that_is_refused_is_asked_for_again_in_the_same_turn() {
     let dir = TempDir::new().expect("a folder");
     let file = dir.path().join("printed");
     fs::write(&file, "sk-printed-1").expect("written");
@@ -245,12 +245,16 @@ async fn a_key_of_a_command_is_asked_for_again_when_it_is_refused() {
     assert_eq!(authorization(&server.provider.next_request().await), "Bearer sk-printed-1");
     fs::write(&file, "sk-printed-2").expect("written");
     server.provider.reply(Reply::json(401, &json!({"detail": "Unauthorized"})));
-    let status = ask(&client).await.expect_err("the kept one is old");
+    server.provider.reply(Reply::text("fine"));
+    ask(&client).await.expect("the kept one is old, which costs no turn");
+    assert_eq!(authorization(&server.provider.next_request().await), "Bearer sk-printed-1");
+    assert_eq!(authorization(&server.provider.next_request().await), "Bearer sk-printed-2");
+
+    server.provider.reply(Reply::json(401, &json!({"detail": "Unauthorized"})));
+    let status = ask(&client).await.expect_err("there is no other one");
     assert_promised(&status, ErrorReason::InvalidApiKey, "ask");
     assert!(status.message().contains("providers.mistral.key_command"), "{}", status.message());
-    server.provider.reply(Reply::text("fine"));
-    ask(&client).await.expect("fine");
-    server.provider.next_request().await;
     assert_eq!(authorization(&server.provider.next_request().await), "Bearer sk-printed-2");
+    assert_eq!(server.provider.requests().len(), 4);
     server.stop().await;
 }

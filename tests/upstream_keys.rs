@@ -146,12 +146,21 @@ async fn a_command_is_run_again_after_a_refused_key() {
     let line = format!("cat '{}'", file.path().display());
     let key = KeySource::Command(Secret::new(line));
     let provider = Provider::new(Options { key, ..options(&server.base_url()) }).expect("right");
-    let rows = [("sk-1", 200, "sk-1"), ("sk-2", 200, "sk-1"), ("sk-2", 401, "sk-1"), ("sk-2", 200, "sk-2")];
+    let rows = [("sk-1", 200, "sk-1"), ("sk-2", 200, "sk-1"), ("sk-1", 401, "sk-1"), ("sk-1", 200, "sk-1")];
     for (printed, status, sent) in rows {
         fs::write(file.path(), printed).expect("written");
         server.reply(if status == 200 { Reply::text("yes") } else { Reply::json(status, &json!({})) });
         assert_eq!(call(&provider, None).await.is_ok(), status == 200);
         assert_eq!(server.next_request().await.header("authorization"), Some(&*format!("Bearer {sent}")));
+    }
+    // Another one is sent at once, and may be refused too.
+    for (printed, status) in [("sk-2", 200), ("sk-3", 401), ("sk-2", 200)] {
+        fs::write(file.path(), printed).expect("written");
+        server.reply(Reply::json(401, &json!({})));
+        server.reply(if status == 200 { Reply::text("yes") } else { Reply::json(status, &json!({})) });
+        assert_eq!(call(&provider, None).await.is_ok(), status == 200, "{printed}");
+        server.next_request().await;
+        assert_eq!(server.next_request().await.header("authorization"), Some(&*format!("Bearer {printed}")));
     }
     // A refused key of a caller's own says nothing of the command's.
     fs::write(file.path(), "sk-3").expect("written");

@@ -2,11 +2,12 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
-use reqwest::{Client, RequestBuilder, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use tokio::time::timeout_at;
 
 use super::{
@@ -37,7 +38,7 @@ pub(super) struct Inner {
     dialect: Dialect,
     max_tokens_field: MaxTokensField,
     pub(super) endpoint: Endpoint,
-    keys: Keys,
+    pub(super) keys: Keys,
     key_place: String,
     /// Sent with every request. The client holds them too; here they are for hiding them where the provider quotes them.
     headers: HeaderMap,
@@ -136,28 +137,23 @@ impl Provider {
     /// Fails before anything is sent with API_KEY_MISSING, or INVALID_REQUEST if the caller's key can't be one;
     /// SERVICE_UNAVAILABLE if the provider can't be reached or answers 5xx; TIMEOUT if no head comes within the first-byte timeout;
     /// UPSTREAM_PROTOCOL_ERROR if what answers does not speak its API; otherwise with what the refusal means. Nothing is
-    /// retried.
+    /// retried, but for a key that is refused (401) where there is a new one by now: short-lived ones cost no turn.
     pub async fn complete(&self, request: Request<'_>) -> Result<Completion, Fault> {
         let inner = &*self.inner;
-        let sent = inner.key(request.key).await?;
+        let mut sent = inner.key(request.key).await?;
         let prepared = self.prepare(&request);
         let chat::Encoded { body, continued } =
             prepared.map_err(|failure| Fault::new(FaultClass::Permanent, failure))?;
-        let accept = if request.stream { "text/event-stream" } else { "application/json" };
-        let sending = inner
-            .request(Method::POST, &inner.endpoint.chat, &sent)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, accept)
-            .body(body)
-            .send();
-
+        let body = Bytes::from(body);
         let patience = if request.stream { inner.first_byte_timeout } else { inner.whole_answer_timeout };
         let until = Until::after(patience);
-        let response = match timeout_at(until.at, sending).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(send_fault(&error, &inner.origin)),
-            Err(_) => return Err(until.fault(&inner.origin, "sent no answer")),
-        };
+        let mut response = inner.send(&body, &sent, request.stream, until).await?;
+        if response.status() == 401
+            && let Some(renewed) = inner.renewed(&sent).await
+        {
+            sent = renewed;
+            response = inner.send(&body, &sent, request.stream, until).await?;
+        }
         let origin = inner.origin.answered(&response);
         if response.status() != 200 {
             let refused = Refused { response, model: request.model, deadline: None, sent: &sent };
@@ -205,6 +201,26 @@ impl Inner {
         })
     }
 
+    /// The head of what comes back.
+    async fn send(&self, body: &Bytes, sent: &Sent, stream: bool, until: Until) -> Result<Response, Fault> {
+        let accept = if stream { "text/event-stream" } else { "application/json" };
+        let request = self.request(Method::POST, &self.endpoint.chat, sent);
+        let request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, accept).body(body.clone());
+        match timeout_at(until.at, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(send_fault(&error, &self.origin)),
+            Err(_) => Err(until.fault(&self.origin, "sent no answer")),
+        }
+    }
+
+    /// The configured key, if it is another one than that which was refused. A command is run again for it.
+    async fn renewed(&self, refused: &Sent) -> Option<Sent> {
+        let old = refused.key.as_ref().filter(|_| !refused.is_own)?;
+        self.keys.refused(old).await;
+        let key = self.keys.value().await.ok().flatten().filter(|key| key != old)?;
+        Some(Sent { key: Some(key), is_own: false })
+    }
+
     /// A request with its key.
     pub(super) fn request(&self, method: Method, url: &Url, sent: &Sent) -> RequestBuilder {
         let request = self.client.request(method, url.clone());
@@ -214,11 +230,8 @@ impl Inner {
         }
     }
 
-    /// What a refusal means. A key that a command gave is asked for again after a 401.
+    /// What a refusal means.
     pub(super) async fn refused(&self, refused: Refused<'_>, origin: &Origin) -> Fault {
-        if let Some(key) = refused.sent.key.as_ref().filter(|_| refused.response.status() == 401) {
-            self.keys.refused(key).await;
-        }
         let secrets = self.secrets(refused.sent);
         refused.read(origin, &self.key_place, &secrets).await
     }

@@ -146,10 +146,12 @@ impl Inner {
                 let failure = origin.failure(Reason::UpstreamProtocolError, text);
                 return Err(Fault { reached: Reached::Refused, quota, ..Fault::new(FaultClass::Permanent, failure) });
             }
-            _ => {
-                return Err(self
-                    .refused(Refused { response, model: "", deadline: Some(deadline), sent }, &origin)
-                    .await);
+            status => {
+                if let Some(key) = sent.key.as_ref().filter(|_| status == 401) {
+                    self.keys.refused(key).await;
+                }
+                let refused = Refused { response, model: "", deadline: Some(deadline), sent };
+                return Err(self.refused(refused, &origin).await);
             }
         }
         let fault = |fault: Fault| Fault { reached: Reached::Answered, quota, ..fault };
