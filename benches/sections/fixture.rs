@@ -5,7 +5,7 @@ use causerie::proto::{AppendRequest, Chunk, Entry, MessageInput, MessageOutput, 
 use crate::{
     Result,
     load::{
-        direct::{Body, MODEL},
+        direct::Body,
         grpc::{self, Client},
     },
     text,
@@ -60,9 +60,12 @@ impl Growing {
     }
 }
 
+/// A model whose context window nobody knows: histories grow past those of real ones.
+const BOUNDLESS: &str = "boundless";
+
 /// A Start that stores these and asks no model.
 pub(crate) fn import(inputs: Vec<Entry>) -> StartRequest {
-    StartRequest { model: MODEL.to_owned(), inputs, skip_completion: true, ..StartRequest::default() }
+    StartRequest { model: BOUNDLESS.to_owned(), inputs, skip_completion: true, ..StartRequest::default() }
 }
 
 /// A question and its answer as entries.
