@@ -180,6 +180,29 @@ impl Provider {
     }
 }
 
+#[cfg(test)]
+impl Provider {
+    /// For tests that only need one to be there: nothing listens at its address.
+    pub(crate) fn never_asked(name: &str) -> Provider {
+        Provider::new(Options {
+            name: name.to_owned(),
+            dialect: Dialect::Mistral,
+            max_tokens_field: None,
+            base_url: "http://127.0.0.1:1".to_owned(),
+            key: super::KeySource::NotNeeded,
+            key_place: String::new(),
+            key_header: KeyHeader::Bearer,
+            headers: Vec::new(),
+            connect_timeout: Duration::from_secs(1),
+            first_byte_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            whole_answer_timeout: Duration::from_secs(1),
+            max_output_bytes: 1,
+        })
+        .expect("the options are right")
+    }
+}
+
 impl Inner {
     /// The key to send: the caller's own, else the configured one.
     async fn key(&self, own: Option<&Secret>) -> Result<Sent, Fault> {

@@ -191,30 +191,10 @@ impl Cards {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{KeyHeader, KeySource, Options};
-
-    fn provider(name: &str) -> Provider {
-        Provider::new(Options {
-            name: name.to_owned(),
-            dialect: crate::upstream::Dialect::Mistral,
-            max_tokens_field: None,
-            base_url: "http://127.0.0.1:1".to_owned(),
-            key: KeySource::NotNeeded,
-            key_place: String::new(),
-            key_header: KeyHeader::Bearer,
-            headers: Vec::new(),
-            connect_timeout: Duration::from_secs(1),
-            first_byte_timeout: Duration::from_secs(1),
-            idle_timeout: Duration::from_secs(1),
-            whole_answer_timeout: Duration::from_secs(1),
-            max_output_bytes: 1,
-        })
-        .expect("the options are right")
-    }
 
     #[test]
     fn names_lead_to_providers_and_back() {
-        let providers = ["mistral", "openai", "local"].map(provider).into();
+        let providers = ["mistral", "openai", "local"].map(Provider::never_asked).into();
         let providers = Providers::new("mistral", providers).expect("right");
         let rows = [
             ("mistral-small-latest", "mistral", "mistral-small-latest", "mistral-small-latest"),
@@ -251,7 +231,7 @@ mod tests {
             (vec!["openai"], "not configured"),
             (vec![], "not configured"),
         ] {
-            let providers = names.iter().map(|name| provider(name)).collect();
+            let providers = names.iter().map(|name| Provider::never_asked(name)).collect();
             let error = Providers::new("mistral", providers).expect_err(told).to_string();
             assert!(error.contains(told), "{error}");
         }

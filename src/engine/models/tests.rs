@@ -5,29 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use crate::upstream::{
-    self, Dialect, KeyHeader, KeySource,
-    guard::{Ask, Limit, Permit, Refused},
-};
-
-fn provider(name: &str) -> Provider {
-    Provider::new(upstream::Options {
-        name: name.to_owned(),
-        dialect: Dialect::Mistral,
-        max_tokens_field: None,
-        base_url: "http://127.0.0.1:1".to_owned(),
-        key: KeySource::NotNeeded,
-        key_place: String::new(),
-        key_header: KeyHeader::Bearer,
-        headers: Vec::new(),
-        connect_timeout: Duration::from_secs(1),
-        first_byte_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        whole_answer_timeout: Duration::from_secs(1),
-        max_output_bytes: 1,
-    })
-    .expect("the options are right")
-}
+use crate::upstream::guard::{Ask, Limit, Permit, Refused};
 
 fn per_minute(requests: u32) -> RateLimits {
     RateLimits { requests_per_minute: std::num::NonZeroU32::new(requests), tokens_per_minute: None }
@@ -47,7 +25,7 @@ fn models(own: &[(&str, RateLimits)]) -> Models {
         models: own.collect(),
     };
     Models::new(ModelOptions {
-        providers: Providers::new("mistral", vec![provider("mistral")]).expect("right"),
+        providers: Providers::new("mistral", vec![Provider::never_asked("mistral")]).expect("right"),
         catalogue: Catalogue::default(),
         policies: BTreeMap::from([("mistral".to_owned(), policy)]),
         breaker: BreakerOptions::default(),
