@@ -136,38 +136,13 @@ impl Asking<'_> {
                 permit.settle(0);
             }
         }
-        let Err(fault) = result else {
-            works(permit, target);
-            return Ok(());
-        };
-        let Fault { mut failure, class, reached, retry_after_ms, quota } = fault;
-        if reached != Reached::Answered {
-            permit.quota(&quota);
+        match result {
+            Ok(()) => {
+                works(permit, target);
+                Ok(())
+            }
+            Err(fault) => Err(miss(target, permit, fault)),
         }
-        let next = match class {
-            FaultClass::Permanent => {
-                if reached == Reached::NotSent {
-                    permit.unused();
-                }
-                Next::End
-            }
-            FaultClass::TooLong => Next::Shorten,
-            FaultClass::Transient => {
-                if permit.failed() {
-                    let (model, reason) = (&target.name, failure.reason);
-                    tracing::warn!(model, ?reason, "the model keeps failing and is left alone for a while");
-                }
-                Next::Again { told: retry_after_ms.map(Duration::from_millis) }
-            }
-            FaultClass::RateLimited => {
-                let told = retry_after_ms.map(Duration::from_millis);
-                // Where the provider names no time our own holds, for this turn and for the caller who is to come back.
-                let wait = permit.rate_limited(told).max(told);
-                failure.retry_after_ms = failure.retry_after_ms.max(wait.map(failures::ms));
-                Next::Again { told: wait }
-            }
-        };
-        Err(Miss { failure, next })
     }
 
     /// The caller's own key goes to the provider of the model that the caller named, and to no other.
@@ -181,6 +156,38 @@ fn works(permit: &mut Permit, target: &Target) {
     if permit.succeeded() {
         tracing::info!(model = target.name, "the model answers again");
     }
+}
+
+/// What follows from a call that failed. The guard is told.
+fn miss(target: &Target, permit: &mut Permit, fault: Fault) -> Miss {
+    let Fault { mut failure, class, reached, retry_after_ms, quota } = fault;
+    if reached != Reached::Answered {
+        permit.quota(&quota);
+    }
+    let next = match class {
+        FaultClass::Permanent => {
+            if reached == Reached::NotSent {
+                permit.unused();
+            }
+            Next::End
+        }
+        FaultClass::TooLong => Next::Shorten,
+        FaultClass::Transient => {
+            if permit.failed() {
+                let (model, reason) = (&target.name, failure.reason);
+                tracing::warn!(model, ?reason, "the model keeps failing and is left alone for a while");
+            }
+            Next::Again { told: retry_after_ms.map(Duration::from_millis) }
+        }
+        FaultClass::RateLimited => {
+            let told = retry_after_ms.map(Duration::from_millis);
+            // Where the provider names no time our own holds, for this turn and for the caller who is to come back.
+            let wait = permit.rate_limited(told).max(told);
+            failure.retry_after_ms = failure.retry_after_ms.max(wait.map(failures::ms));
+            Next::Again { told: wait }
+        }
+    };
+    Miss { failure, next }
 }
 
 /// The estimate is checked against what came back.
