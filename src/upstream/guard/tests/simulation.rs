@@ -184,29 +184,42 @@ async fn few_slots_cost_no_goodput() {
     }
 }
 
+/// How often the gate closes differs with its random waits: what holds is told of the middle one of so many runs.
+const RUNS: usize = 9;
+
 #[tokio::test(start_paused = true)]
 async fn what_others_use_is_left_to_them() {
     for counting in COUNTINGS {
-        let provider = Provider::new(counting, 60, 500_000);
-        let guard = Guard::new(options(60, 0), slots(100));
-        let others = tokio::spawn({
-            let provider = provider.clone();
-            async move {
-                loop {
-                    // Half of what is allowed. Their own refusals are not what is counted.
-                    if provider.call(800).is_err() {
-                        provider.refused.fetch_sub(1, Ordering::Relaxed);
-                    }
-                    tokio::time::sleep(seconds(2)).await;
-                }
-            }
-        });
-        load(&[guard], &provider, 60).await;
-        others.abort();
-        let (goodput, refused) = (provider.goodput(), provider.refused.load(Ordering::Relaxed));
-        println!("{counting:?}: {goodput:?}, {refused} times 429");
-        assert!(goodput.0 >= 0.9, "{counting:?}: {goodput:?}");
+        let mut refused = Vec::new();
+        for _ in 0..RUNS {
+            refused.push(refused_beside_others(counting).await);
+        }
+        refused.sort_unstable();
+        println!("{counting:?}: {refused:?} times 429");
         // Of 600 turns of ours: what was left when we were told may be theirs when we come. Untold it is up to 170.
-        assert!(refused <= 130, "{counting:?}: {refused}");
+        assert!(refused[RUNS / 2] <= 130, "{counting:?}: {refused:?}");
     }
+}
+
+/// How many of ours meet a 429 where others use half of what is allowed. The limit is used all the same.
+async fn refused_beside_others(counting: Counting) -> u32 {
+    let provider = Provider::new(counting, 60, 500_000);
+    let guard = Guard::new(options(60, 0), slots(100));
+    let others = tokio::spawn({
+        let provider = provider.clone();
+        async move {
+            loop {
+                // Their own refusals are not what is counted.
+                if provider.call(800).is_err() {
+                    provider.refused.fetch_sub(1, Ordering::Relaxed);
+                }
+                tokio::time::sleep(seconds(2)).await;
+            }
+        }
+    });
+    load(&[guard], &provider, 60).await;
+    others.abort();
+    let goodput = provider.goodput();
+    assert!(goodput.0 >= 0.9, "{counting:?}: {goodput:?}");
+    provider.refused.load(Ordering::Relaxed)
 }
