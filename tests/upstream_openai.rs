@@ -5,7 +5,8 @@ use causerie::{
     domain::{
         Body, Chunk, Failure, Omission, OmissionKind, Reason, Settings,
         entry::{OutputStatus, Role, Thinking},
-        settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+        settings::{CompletionArgs, ReasoningEffort, ResponseFormat, ToolChoice},
+        tool::{Function, Tool},
     },
     upstream::{MaxTokensField, Options, Provider, Request},
 };

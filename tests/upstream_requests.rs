@@ -4,7 +4,8 @@ use causerie::{
     domain::{
         Body, Chunk, Settings,
         entry::{OutputStatus, Role, Thinking},
-        settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+        settings::{CompletionArgs, ReasoningEffort, ResponseFormat, ToolChoice},
+        tool::{Function, Tool},
     },
     upstream::Request,
 };

@@ -28,7 +28,10 @@ impl Entry {
             Body::MessageOutput(message) => chunks_bytes(&message.content),
             Body::FunctionCall(call) => call.tool_call_id.len() + call.arguments.len(),
             Body::FunctionResult(result) => result.tool_call_id.len() + chunks_bytes(&result.content),
-            Body::ToolExecution(run) => run.arguments.len() + run.info.len() + chunks_bytes(&run.result),
+            Body::ToolExecution(run) => {
+                let error = run.error.as_ref().map_or(0, String::len);
+                run.arguments.len() + run.info.len() + error + chunks_bytes(&run.result)
+            }
             Body::AgentHandoff(_) => 256,
             Body::HumanHandoff(handoff) => handoff.message.len(),
         };
@@ -138,9 +141,10 @@ pub struct MessageInput {
 }
 
 /// Whether an output was finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutputStatus {
     /// The model finished it.
+    #[default]
     Completed,
     /// It was cut off.
     Incomplete,
@@ -177,8 +181,35 @@ pub enum Confirmation {
     Denied,
 }
 
+/// What was decided of a call that needed a person's consent, or of one that nobody answered. Kept in the entry that answers the
+/// call: the call itself never changes, and on another branch it may have been decided otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Why, in the words of whoever decided; may be empty.
+    pub reason: String,
+    /// Who decided, as the caller names them; may be empty.
+    pub decided_by: String,
+    /// When.
+    pub decided_at: Time,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The call was run.
+    Allowed,
+    /// It was not, because a person said so.
+    Denied,
+    /// It was not, because nobody decided in time.
+    Expired,
+    /// It was not, because the conversation went on without it.
+    Skipped,
+}
+
 /// The model asks for a function to be run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct FunctionCall {
     /// Names the call within its history; ours, mapped at the edge of each provider.
     pub tool_call_id: String,
@@ -188,10 +219,12 @@ pub struct FunctionCall {
     pub arguments: String,
     /// Where it stands, if it needs consent.
     pub confirmation: Option<Confirmation>,
+    /// Until when consent is waited for; `None`: for ever.
+    pub confirmation_expires_at: Option<Time>,
 }
 
 /// What a function returned.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct FunctionResult {
     /// The call that it answers.
     pub tool_call_id: String,
@@ -199,10 +232,12 @@ pub struct FunctionResult {
     pub content: Vec<Chunk>,
     /// The function failed.
     pub is_error: bool,
+    /// Why the call was not run, if that was decided.
+    pub decision: Option<Decision>,
 }
 
 /// A tool that was run by the service or the provider.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ToolExecution {
     /// The tool.
     pub name: String,
@@ -212,8 +247,16 @@ pub struct ToolExecution {
     pub info: String,
     /// What it returned.
     pub result: Vec<Chunk>,
-    /// Whether it finished.
+    /// Whether it finished. One that did not is never run again: what it did is not known.
     pub status: OutputStatus,
+    /// Why it failed, as the model is told; `None`: it did not.
+    pub error: Option<String>,
+    /// The function call that it answers, if it had to be agreed to first.
+    pub tool_call_id: Option<String>,
+    /// The model asked for it together with the entry before.
+    pub parallel: bool,
+    /// Who agreed to it, if somebody had to.
+    pub decision: Option<Decision>,
 }
 
 /// One agent handed over to another.

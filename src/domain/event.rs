@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    entry::{Chunk, Entry},
+    entry::{Chunk, Confirmation, Decision, Entry},
     failure::Failure,
     ids::{ConversationId, EntryId, Time},
     turn::Turn,
@@ -22,7 +22,7 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What happened. Tool runs and handoffs join when the service does them.
+/// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     /// The turn was accepted.
@@ -59,6 +59,80 @@ pub enum EventKind {
         author: Arc<Author>,
         /// A piece of the JSON text.
         arguments: String,
+    },
+    /// A tool begins to run.
+    ToolExecutionStarted {
+        /// The run's entry.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// What is run.
+        run: Arc<ToolHead>,
+        /// Who asked for it.
+        author: Arc<Author>,
+    },
+    /// A tool says how far it is.
+    ToolExecutionDelta {
+        /// The run's entry.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// The tool.
+        name: Arc<str>,
+        /// For a person; may be empty.
+        message: String,
+        /// A piece of the arguments, of a provider's own tool; may be empty.
+        arguments: String,
+    },
+    /// A tool has ended.
+    ToolExecutionDone {
+        /// The run's entry.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// The tool.
+        name: Arc<str>,
+        /// What it returned.
+        result: Vec<Chunk>,
+        /// What it says beside it, as JSON text; may be empty.
+        info: String,
+        /// Why it failed.
+        error: Option<String>,
+    },
+    /// An agent hands over.
+    AgentHandoffStarted {
+        /// The handoff's entry.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// The agent that hands over.
+        previous_agent_id: String,
+        /// Its name.
+        previous_agent_name: String,
+        /// Who asked for it: the agent that hands over.
+        author: Arc<Author>,
+    },
+    /// Another agent takes over.
+    AgentHandoffDone {
+        /// The handoff's entry.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// The agent that takes over.
+        next_agent_id: String,
+        /// Its name.
+        next_agent_name: String,
+    },
+    /// A person is asked.
+    HumanHandoff {
+        /// The handoff's entry.
+        entry_id: EntryId,
+        /// Its place among the outputs.
+        output_index: u32,
+        /// What the person is asked.
+        message: String,
+        /// Who asked for it.
+        author: Arc<Author>,
     },
     /// The provider is asked again.
     UpstreamRetry {
@@ -115,12 +189,36 @@ pub struct CallHead {
     pub tool_call_id: String,
     /// The function.
     pub name: String,
+    /// Where it stands, if it needs consent.
+    pub confirmation: Option<Confirmation>,
+    /// Until when consent is waited for.
+    pub confirmation_expires_at: Option<Time>,
+}
+
+/// What a run of a tool is, before anything came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolHead {
+    /// The tool.
+    pub name: String,
+    /// JSON text.
+    pub arguments: String,
+    /// The function call that it answers, if it had to be agreed to first.
+    pub tool_call_id: Option<String>,
+    /// The model asked for it together with the entry before.
+    pub parallel: bool,
+    /// Who agreed to it, if somebody had to.
+    pub decision: Option<Decision>,
 }
 
 impl EventKind {
     /// Whether it is a piece of an output: what the LIFECYCLE view leaves out.
     pub fn is_delta(&self) -> bool {
-        matches!(self, EventKind::MessageOutputDelta { .. } | EventKind::FunctionCallDelta { .. })
+        matches!(
+            self,
+            EventKind::MessageOutputDelta { .. }
+                | EventKind::FunctionCallDelta { .. }
+                | EventKind::ToolExecutionDelta { .. }
+        )
     }
 
     /// How many bytes of output it carries; 0 if it is no delta.
@@ -128,7 +226,13 @@ impl EventKind {
         match self {
             EventKind::MessageOutputDelta { chunk, .. } => chunk.content_bytes(),
             EventKind::FunctionCallDelta { arguments, .. } => arguments.len(),
+            EventKind::ToolExecutionDelta { message, arguments, .. } => message.len() + arguments.len(),
             EventKind::ResponseStarted { .. }
+            | EventKind::ToolExecutionStarted { .. }
+            | EventKind::ToolExecutionDone { .. }
+            | EventKind::AgentHandoffStarted { .. }
+            | EventKind::AgentHandoffDone { .. }
+            | EventKind::HumanHandoff { .. }
             | EventKind::UpstreamRetry { .. }
             | EventKind::UpstreamSwitched { .. }
             | EventKind::EntryDone { .. }

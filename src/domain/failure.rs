@@ -38,11 +38,19 @@ pub enum Reason {
     UnknownMethod = 29,
     Internal = 30,
     BudgetExceeded = 31,
+    AgentVersionNotFound = 32,
+    AgentChanged = 33,
+    AgentReadOnly = 34,
+    ToolFailed = 35,
+    ToolsUnavailable = 36,
+    TurnLimitExceeded = 37,
+    ConfirmationExpired = 38,
+    ResponseFormatMismatch = 39,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 31] = [
+    pub const ALL: [Reason; 39] = [
         Reason::InvalidApiKey,
         Reason::ApiKeyMissing,
         Reason::InsufficientCredits,
@@ -74,6 +82,14 @@ impl Reason {
         Reason::UnknownMethod,
         Reason::Internal,
         Reason::BudgetExceeded,
+        Reason::AgentVersionNotFound,
+        Reason::AgentChanged,
+        Reason::AgentReadOnly,
+        Reason::ToolFailed,
+        Reason::ToolsUnavailable,
+        Reason::TurnLimitExceeded,
+        Reason::ConfirmationExpired,
+        Reason::ResponseFormatMismatch,
     ];
 
     /// The reason with this number, as the store writes it.

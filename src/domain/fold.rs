@@ -3,15 +3,26 @@
 use std::sync::Arc;
 
 use super::{
-    entry::{Body, Entry, FunctionCall, MessageOutput, OutputStatus, Segment},
-    event::{EventKind, merge_chunk},
+    entry::{
+        AgentHandoff, Body, Entry, FunctionCall, HumanHandoff, MessageOutput, OutputStatus, Segment, ToolExecution,
+    },
+    event::{EventKind, ToolHead, merge_chunk},
     ids::{EntryId, Time},
 };
 
-/// The outputs of a turn, as far as its deltas have told.
+/// The outputs of a turn, as far as its events have told.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    entries: Vec<Entry>,
+    slots: Vec<Slot>,
+}
+
+/// An output.
+#[derive(Debug)]
+enum Slot {
+    /// It grows.
+    Open(Entry),
+    /// It will not change any more.
+    Closed(Arc<Entry>),
 }
 
 impl Outputs {
@@ -42,12 +53,49 @@ impl Outputs {
                         tool_call_id: call.tool_call_id.clone(),
                         name: call.name.clone(),
                         arguments: String::new(),
-                        confirmation: None,
+                        confirmation: call.confirmation,
+                        confirmation_expires_at: call.confirmation_expires_at,
                     })
                 });
                 if let Body::FunctionCall(call) = &mut entry.body {
                     call.arguments.push_str(arguments);
                 }
+            }
+            EventKind::ToolExecutionStarted { entry_id, run, author, .. } => {
+                self.open(*entry_id, author, at, || Body::ToolExecution(begun(run)));
+            }
+            EventKind::ToolExecutionDelta { entry_id, arguments, .. } => {
+                if let Some(Body::ToolExecution(run)) = self.body(*entry_id) {
+                    run.arguments.push_str(arguments);
+                }
+            }
+            EventKind::ToolExecutionDone { entry_id, result, info, error, .. } => {
+                if let Some(Body::ToolExecution(run)) = self.body(*entry_id) {
+                    (run.result, run.info, run.error) = (result.clone(), info.clone(), error.clone());
+                    run.status = OutputStatus::Completed;
+                }
+                self.close(*entry_id, at);
+            }
+            EventKind::AgentHandoffStarted { entry_id, previous_agent_id, previous_agent_name, author, .. } => {
+                self.open(*entry_id, author, at, || {
+                    Body::AgentHandoff(AgentHandoff {
+                        previous_agent_id: previous_agent_id.clone(),
+                        previous_agent_name: previous_agent_name.clone(),
+                        next_agent_id: String::new(),
+                        next_agent_name: String::new(),
+                    })
+                });
+            }
+            EventKind::AgentHandoffDone { entry_id, next_agent_id, next_agent_name, .. } => {
+                if let Some(Body::AgentHandoff(handoff)) = self.body(*entry_id) {
+                    handoff.next_agent_id = next_agent_id.clone();
+                    handoff.next_agent_name = next_agent_name.clone();
+                }
+                self.close(*entry_id, at);
+            }
+            EventKind::HumanHandoff { entry_id, message, author, .. } => {
+                self.open(*entry_id, author, at, || Body::HumanHandoff(HumanHandoff { message: message.clone() }));
+                self.close(*entry_id, at);
             }
             EventKind::ResponseStarted { .. }
             | EventKind::UpstreamRetry { .. }
@@ -58,30 +106,57 @@ impl Outputs {
         }
     }
 
-    /// Whether any output has begun.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// Takes in an entry that came whole.
+    pub fn push(&mut self, entry: Arc<Entry>) {
+        self.slots.push(Slot::Closed(entry));
     }
 
-    /// Whether a function call is among them.
+    /// Whether any output has begun.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether a function call is among them, which no other model can go on with.
     pub fn has_calls(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry.body, Body::FunctionCall(_)))
+        self.slots.iter().any(|slot| matches!(slot.entry().body, Body::FunctionCall(_)))
+    }
+
+    /// Whether something has begun that has not ended.
+    pub fn has_open(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(slot, Slot::Open(_)))
     }
 
     /// The outputs as far as they came, as the history of a model that goes on with them.
     pub fn so_far(&self) -> impl Iterator<Item = Arc<Entry>> {
-        self.entries.iter().map(|entry| Arc::new(closed(entry.clone(), OutputStatus::Incomplete, None)))
+        self.slots.iter().map(|slot| match slot {
+            Slot::Open(entry) => Arc::new(closed(entry.clone(), OutputStatus::Incomplete, None)),
+            Slot::Closed(entry) => entry.clone(),
+        })
     }
 
-    /// The outputs of a turn that the model finished.
-    pub fn complete(self, at: Time) -> Vec<Arc<Entry>> {
-        self.entries.into_iter().map(|entry| Arc::new(closed(entry, OutputStatus::Completed, Some(at)))).collect()
+    /// An output that has ended.
+    pub fn get(&self, id: EntryId) -> Option<&Arc<Entry>> {
+        self.slots.iter().rev().find_map(|slot| match slot {
+            Slot::Closed(entry) if entry.id == id => Some(entry),
+            Slot::Open(_) | Slot::Closed(_) => None,
+        })
     }
 
-    /// What is kept of a turn that was cut off: messages as far as they came, no calls, whose arguments may be torn.
-    pub fn cut(self) -> Vec<Arc<Entry>> {
-        let kept = self.entries.into_iter().filter(|entry| matches!(entry.body, Body::MessageOutput(_)));
-        kept.map(|entry| Arc::new(closed(entry, OutputStatus::Incomplete, None))).collect()
+    /// The model has finished what it began. Gives what ended by that.
+    pub fn finish(&mut self, at: Time) -> Vec<Arc<Entry>> {
+        let open = self.slots.iter_mut().filter(|slot| matches!(slot, Slot::Open(_)));
+        open.map(|slot| slot.close(OutputStatus::Completed, Some(at))).collect()
+    }
+
+    /// The turn was cut off. Messages are kept as far as they came, and runs of tools, which may have done something; calls are
+    /// not, as their arguments may be torn. Gives what ended by that.
+    pub fn cut(&mut self) -> Vec<Arc<Entry>> {
+        self.slots.retain(|slot| match (slot, &slot.entry().body) {
+            (Slot::Closed(_), _) | (Slot::Open(_), Body::MessageOutput(_) | Body::ToolExecution(_)) => true,
+            (Slot::Open(_), _) => false,
+        });
+        let open = self.slots.iter_mut().filter(|slot| matches!(slot, Slot::Open(_)));
+        open.map(|slot| slot.close(OutputStatus::Incomplete, None)).collect()
     }
 
     fn open(
@@ -91,21 +166,59 @@ impl Outputs {
         at: Time,
         body: impl FnOnce() -> Body,
     ) -> &mut Entry {
-        // Outputs are few (a message and some calls), and the newest is the one that grows.
-        let found = self.entries.iter().rposition(|entry| entry.id == id);
+        // Outputs are few, and the newest is the one that grows.
+        let found = self.slots.iter().rposition(|slot| matches!(slot, Slot::Open(entry) if entry.id == id));
         let index = found.unwrap_or_else(|| {
-            self.entries.push(Entry {
+            self.slots.push(Slot::Open(Entry {
                 id,
                 created_at: at,
                 completed_at: None,
-                model: Some(author.model.clone()),
+                model: Some(author.model.clone()).filter(|model| !model.is_empty()),
                 agent_id: author.agent_id.clone(),
                 body: body(),
-            });
-            self.entries.len() - 1
+            }));
+            self.slots.len() - 1
         });
-        &mut self.entries[index]
+        match &mut self.slots[index] {
+            Slot::Open(entry) => entry,
+            Slot::Closed(_) => unreachable!("only open slots were looked at"),
+        }
     }
+
+    fn body(&mut self, id: EntryId) -> Option<&mut Body> {
+        self.slots.iter_mut().rev().find_map(|slot| match slot {
+            Slot::Open(entry) if entry.id == id => Some(&mut entry.body),
+            Slot::Open(_) | Slot::Closed(_) => None,
+        })
+    }
+
+    fn close(&mut self, id: EntryId, at: Time) {
+        let found = self.slots.iter_mut().rfind(|slot| matches!(slot, Slot::Open(entry) if entry.id == id));
+        if let Some(slot) = found {
+            slot.close(OutputStatus::Completed, Some(at));
+        }
+    }
+}
+
+impl Slot {
+    fn entry(&self) -> &Entry {
+        match self {
+            Slot::Open(entry) => entry,
+            Slot::Closed(entry) => entry,
+        }
+    }
+
+    fn close(&mut self, status: OutputStatus, at: Option<Time>) -> Arc<Entry> {
+        let entry = Arc::new(closed(self.entry().clone(), status, at));
+        *self = Slot::Closed(entry.clone());
+        entry
+    }
+}
+
+fn begun(run: &ToolHead) -> ToolExecution {
+    let ToolHead { name, arguments, tool_call_id, parallel, decision } = run.clone();
+    let status = OutputStatus::Incomplete;
+    ToolExecution { name, arguments, tool_call_id, parallel, decision, status, ..ToolExecution::default() }
 }
 
 /// Notes where another model goes on with a message.
@@ -121,8 +234,14 @@ fn note_author(message: &mut MessageOutput, first: Option<&str>, model: &str, co
 }
 
 fn closed(mut entry: Entry, status: OutputStatus, at: Option<Time>) -> Entry {
-    if let Body::MessageOutput(message) = &mut entry.body {
-        message.status = status;
+    match &mut entry.body {
+        Body::MessageOutput(message) => message.status = status,
+        Body::ToolExecution(run) => run.status = status,
+        Body::MessageInput(_)
+        | Body::FunctionCall(_)
+        | Body::FunctionResult(_)
+        | Body::AgentHandoff(_)
+        | Body::HumanHandoff(_) => {}
     }
     entry.completed_at = at;
     entry

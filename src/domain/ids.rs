@@ -10,6 +10,12 @@ pub struct ParseIdError {
     expected: &'static str,
 }
 
+impl ParseIdError {
+    pub(super) fn new(expected: &'static str) -> ParseIdError {
+        ParseIdError { expected }
+    }
+}
+
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "must be {} followed by 32 hex digits", self.expected)
@@ -18,7 +24,7 @@ impl fmt::Display for ParseIdError {
 
 impl std::error::Error for ParseIdError {}
 
-fn parse(text: &str, prefix: &str) -> Option<Uuid> {
+pub(super) fn parse(text: &str, prefix: &str) -> Option<Uuid> {
     let hex = text.strip_prefix(prefix)?;
     let plain = hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     plain.then(|| Uuid::try_parse(hex).ok()).flatten()

@@ -2,6 +2,7 @@
 //!
 //! Pure values and functions. No tonic, prost, sled or reqwest, no clock, no I/O: ids and times come in from outside.
 
+pub mod agent;
 pub mod entry;
 pub mod event;
 pub mod failure;
@@ -12,9 +13,11 @@ pub mod omission;
 pub mod sequence;
 pub mod settings;
 pub mod spend;
+pub mod tool;
 pub mod turn;
 pub mod version;
 
+pub use agent::{Agent, AgentId, AgentSpec};
 pub use entry::{Body, Chunk, Entry, EntryDraft};
 pub use event::{Event, EventKind};
 pub use failure::{Failure, Reason, Violation};
@@ -23,5 +26,6 @@ pub use money::Money;
 pub use omission::{Omission, OmissionKind};
 pub use settings::Settings;
 pub use spend::{Budget, ModelUsage, Spend};
+pub use tool::Tool;
 pub use turn::{FinishReason, Turn, TurnState, Usage};
 pub use version::Version;

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::spend::Budget;
+use super::{agent::AgentPin, spend::Budget, tool::Tool};
 
 /// What a version fixes for the turns that run on it. Shared between versions until one overrides it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
     /// The model; empty only where an agent leads.
     pub model: String,
-    /// The agent that leads, if one does.
+    /// The agent that leads, if one does. The settings beside it stand in for its own where they are not empty.
     pub agent_id: Option<String>,
+    /// The version of the agent that is kept to; `None`: the current one of each turn.
+    pub agent_pin: Option<AgentPin>,
     /// The system text; empty: none.
     pub instructions: String,
     /// What the model may use.
@@ -23,26 +25,6 @@ pub struct Settings {
     pub metadata: BTreeMap<String, String>,
     /// What all turns of the tree may spend together; the same in the whole tree.
     pub tree_budget: Option<Budget>,
-}
-
-/// Something that the model may use.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Tool {
-    /// A function that the caller runs.
-    Function(Function),
-}
-
-/// A function that the caller runs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Function {
-    /// `[A-Za-z0-9_-]{1,64}`, distinct among the tools.
-    pub name: String,
-    /// For the model; may be empty.
-    pub description: String,
-    /// JSON Schema of the arguments; `None`: no arguments.
-    pub parameters: Option<Map<String, Value>>,
-    /// Keep to the schema exactly.
-    pub strict: bool,
 }
 
 /// How the model answers; `None` and empty leave it to the model. Ranges are checked at the edge.

@@ -28,6 +28,8 @@ pub struct Turn {
     pub model: String,
     /// The agent that led it.
     pub agent_id: Option<String>,
+    /// The version of the agent that led it at its beginning; from 1.
+    pub agent_version: Option<u32>,
     /// What came out.
     pub outputs: Vec<Arc<Entry>>,
     /// What it used.

@@ -107,7 +107,12 @@ impl Assembler {
             (None, Some(name)) => {
                 let entry_id = EntryId { kind: EntryKind::FunctionCall, uuid: ids::entry_uuid() };
                 // Ours inside; each provider's own form is made at its edge.
-                let head = Arc::new(CallHead { tool_call_id: entry_id.to_string(), name });
+                let head = Arc::new(CallHead {
+                    tool_call_id: entry_id.to_string(),
+                    name,
+                    confirmation: None,
+                    confirmation_expires_at: None,
+                });
                 self.calls.push(Call { index, entry_id, output_index: next(&mut self.outputs), head });
                 self.calls.len() - 1
             }

@@ -53,6 +53,7 @@ pub(super) struct Opening {
     pub parent_id: Option<ConversationId>,
     pub model: String,
     pub agent_id: Option<String>,
+    pub agent_version: Option<u32>,
     pub created_at: Time,
     pub request: Option<RequestKey>,
     pub reattachable: bool,
@@ -60,7 +61,7 @@ pub(super) struct Opening {
 
 impl Live {
     pub(super) fn new(opening: Opening) -> Live {
-        let Opening { id, parent_id, model, agent_id, created_at, request, reattachable } = opening;
+        let Opening { id, parent_id, model, agent_id, agent_version, created_at, request, reattachable } = opening;
         let opening = Turn {
             id,
             state: TurnState::Queued,
@@ -69,6 +70,7 @@ impl Live {
             parent_id,
             model,
             agent_id,
+            agent_version,
             outputs: Vec::new(),
             usage: Usage::default(),
             cost: None,
@@ -167,6 +169,7 @@ pub(super) fn lost(id: TurnId, failure: Failure) -> Turn {
         parent_id: None,
         model: String::new(),
         agent_id: None,
+        agent_version: None,
         outputs: Vec::new(),
         usage: Usage::default(),
         cost: None,

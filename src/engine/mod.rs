@@ -265,6 +265,7 @@ impl Engine {
             parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
             model: plan.settings.model.clone(),
             agent_id: plan.settings.agent_id.clone(),
+            agent_version: None,
             created_at,
             reattachable: caller.streaming || request.is_some(),
             request,

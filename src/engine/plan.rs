@@ -70,7 +70,8 @@ pub(super) fn plan(
     (ground, target): (Ground, Option<Arc<Target>>),
     terms: Terms,
 ) -> Result<Plan, Failure> {
-    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _, forwarding } = request;
+    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _, forwarding, tool_use: _ } =
+        request;
     let pending = sequence::follow(&ground.pending, &inputs)?;
     if !skip_completion {
         sequence::require_none(&pending)?;
@@ -160,7 +161,8 @@ fn require_question(ground: &Ground, inputs: &[EntryDraft]) -> Result<(), Failur
 
 /// The settings of the new version: the parent's, as one shared value, unless something changes.
 fn settle(parent: Option<&Stored>, overrides: Overrides) -> Result<Arc<Settings>, Failure> {
-    let Overrides { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = overrides;
+    let Overrides { model, agent_id, agent_pin: _, instructions, tools, completion_args, metadata, tree_budget } =
+        overrides;
     if let Some(agent_id) = agent_id {
         return Err(Failure::not_found(Reason::AgentNotFound, "agent", agent_id));
     }
@@ -183,10 +185,14 @@ fn settle(parent: Option<&Stored>, overrides: Overrides) -> Result<Arc<Settings>
 
 /// A choice that names a function needs that function, wherever the two come from.
 fn check_tool_choice(settings: &Settings) -> Result<(), Failure> {
-    use crate::domain::settings::{Tool, ToolChoice};
+    use crate::domain::{settings::ToolChoice, tool::Tool};
     let Some(ToolChoice::Function(name)) = &settings.completion_args.tool_choice else { return Ok(()) };
     let known = settings.tools.iter().any(|tool| match tool {
         Tool::Function(function) => function.name == *name,
+        Tool::HttpRequest(request) => request.name == *name,
+        // Which tools a server has is known only when it is asked.
+        Tool::Mcp(_) => true,
+        Tool::Connector(_) | Tool::HumanHandoff(_) => false,
     });
     if known {
         return Ok(());

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Budget, ConversationId, EntryDraft, EntryId,
-    settings::{CompletionArgs, Tool},
+    Budget, ConversationId, EntryDraft, EntryId, agent::AgentPin, settings::CompletionArgs, tool::Tool,
 };
 
 /// A turn to run. Its fields are checked; whether they fit the history is the engine's to find out.
@@ -24,6 +23,36 @@ pub struct TurnRequest {
     pub request: Option<RequestKey>,
     /// How the request reaches a model.
     pub forwarding: Forwarding,
+    /// How tools and agents are dealt with.
+    pub tool_use: ToolUse,
+}
+
+/// How a turn deals with tools and agents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolUse {
+    /// A handoff ends the turn, and the caller lets the next agent go on.
+    pub handoff_to_caller: bool,
+    /// How often the model may ask for tools that the service runs; `None`: as often as the configuration says.
+    pub max_rounds: Option<u32>,
+    /// What was decided of calls that wait for consent.
+    pub confirmations: Vec<ToolConfirmation>,
+    /// Calls that the request does not answer are skipped. Otherwise they have to be answered.
+    pub skip_pending: bool,
+}
+
+/// What a person decided of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolConfirmation {
+    /// The call.
+    pub tool_call_id: String,
+    /// The tool may be run.
+    pub allowed: bool,
+    /// Why; may be empty.
+    pub reason: String,
+    /// In place of the model's: the text of a JSON object.
+    pub arguments: Option<String>,
+    /// Who; may be empty.
+    pub decided_by: String,
 }
 
 /// What a turn runs on.
@@ -56,6 +85,8 @@ pub struct Overrides {
     pub model: Option<String>,
     /// Another agent.
     pub agent_id: Option<String>,
+    /// The version of the agent to keep to.
+    pub agent_pin: Option<AgentPin>,
     /// Other instructions; empty removes them.
     pub instructions: Option<String>,
     /// Other tools; empty removes them.

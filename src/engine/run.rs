@@ -134,14 +134,15 @@ impl Run {
 
     /// The turn as it ended, before it is stored. Announces the finished entries.
     fn close(&self, outcome: Outcome) -> (Turn, Option<Purse>) {
-        let Outcome { outputs, finish, total, omissions, purse, cut } = outcome;
+        let Outcome { mut outputs, finish, total, omissions, purse, cut } = outcome;
         let Total { usage, cost, models } = total;
         let now = ids::now();
         let whole = match finish {
             Some(FinishReason::Length | FinishReason::ModelLength | FinishReason::ContentFilter) => false,
             Some(FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Error) | None => cut.is_none(),
         };
-        let outputs = if whole { outputs.complete(now) } else { outputs.cut() };
+        let closed = if whole { outputs.finish(now) } else { outputs.cut() };
+        let outputs: Vec<_> = outputs.so_far().collect();
         let state = match &cut {
             Some(cut) if outputs.is_empty() && cut.cancelled => TurnState::Cancelled,
             Some(_) if outputs.is_empty() => TurnState::Failed,
@@ -153,7 +154,7 @@ impl Run {
             None => TurnState::Completed,
         };
         let live = &self.place.live;
-        live.log.push(now, outputs.iter().map(|entry| EventKind::EntryDone { entry: entry.clone() }));
+        live.log.push(now, closed.into_iter().map(|entry| EventKind::EntryDone { entry }));
         let made_version = !matches!(state, TurnState::Failed | TurnState::Cancelled);
         let turn = Turn {
             state,

@@ -50,24 +50,34 @@ pub fn code(reason: Reason) -> Code {
         | Reason::ConversationNotFound
         | Reason::EntryNotFound
         | Reason::TurnNotFound
-        | Reason::AgentNotFound => Code::NotFound,
-        Reason::RateLimitExceeded | Reason::Overloaded | Reason::MessageTooLarge | Reason::BudgetExceeded => {
-            Code::ResourceExhausted
-        }
+        | Reason::AgentNotFound
+        | Reason::AgentVersionNotFound => Code::NotFound,
+        Reason::RateLimitExceeded
+        | Reason::Overloaded
+        | Reason::MessageTooLarge
+        | Reason::BudgetExceeded
+        | Reason::TurnLimitExceeded => Code::ResourceExhausted,
         Reason::InvalidRequest | Reason::ContextLengthExceeded => Code::InvalidArgument,
-        Reason::ServiceUnavailable | Reason::UpstreamProtocolError | Reason::StoreFailed | Reason::ShuttingDown => {
-            Code::Unavailable
-        }
+        Reason::ServiceUnavailable
+        | Reason::UpstreamProtocolError
+        | Reason::StoreFailed
+        | Reason::ShuttingDown
+        | Reason::ToolsUnavailable => Code::Unavailable,
         Reason::Timeout => Code::DeadlineExceeded,
         // CANCELLED would be natural for a cancelled turn, but meshes retry it by themselves (Istio's default list does), and
         // would run the turn again that somebody has just stopped.
-        Reason::HeadMoved | Reason::TurnLost | Reason::TurnCancelled => Code::Aborted,
+        Reason::HeadMoved | Reason::TurnLost | Reason::TurnCancelled | Reason::AgentChanged | Reason::ToolFailed => {
+            Code::Aborted
+        }
         Reason::RequestIdReused | Reason::VersionExists => Code::AlreadyExists,
         Reason::ApiKeyMissing
         | Reason::InsufficientCredits
         | Reason::ToolResultsMissing
         | Reason::NothingToAnswer
-        | Reason::HasSuccessors => Code::FailedPrecondition,
+        | Reason::HasSuccessors
+        | Reason::AgentReadOnly
+        | Reason::ConfirmationExpired
+        | Reason::ResponseFormatMismatch => Code::FailedPrecondition,
         Reason::UnknownMethod => Code::Unimplemented,
         Reason::Internal => Code::Internal,
     }
@@ -85,11 +95,16 @@ pub fn retry(reason: Reason) -> Retry {
         Reason::NothingToAnswer => Retry::After("adding input"),
         Reason::HasSuccessors => Retry::After("setting force"),
         Reason::BudgetExceeded => Retry::After("raising the budget"),
+        Reason::AgentChanged => Retry::After("reading the agent"),
+        Reason::AgentReadOnly => Retry::After("changing the configuration"),
+        Reason::ConfirmationExpired => Retry::After("leaving out the confirmation"),
         Reason::MessageTooLarge => Retry::After("making it smaller"),
         Reason::RateLimitExceeded | Reason::StoreFailed => Retry::Later { default_ms: 5000 },
-        Reason::ServiceUnavailable | Reason::Timeout | Reason::TurnLost | Reason::ShuttingDown => {
-            Retry::Later { default_ms: 1000 }
-        }
+        Reason::ServiceUnavailable
+        | Reason::Timeout
+        | Reason::TurnLost
+        | Reason::ShuttingDown
+        | Reason::ToolsUnavailable => Retry::Later { default_ms: 1000 },
         Reason::Overloaded => Retry::Later { default_ms: 500 },
         // A broken answer may be whole the next time; what is no such provider stays none.
         Reason::UpstreamProtocolError => Retry::IfTold,
@@ -102,6 +117,10 @@ pub fn retry(reason: Reason) -> Retry {
         | Reason::EntryNotFound
         | Reason::TurnNotFound
         | Reason::AgentNotFound
+        | Reason::AgentVersionNotFound
+        | Reason::ToolFailed
+        | Reason::TurnLimitExceeded
+        | Reason::ResponseFormatMismatch
         | Reason::TurnCancelled
         | Reason::VersionExists
         | Reason::UnknownMethod

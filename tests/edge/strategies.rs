@@ -11,7 +11,8 @@ use causerie::domain::{
     },
     event::{Author, CallHead},
     ids::EntryKind,
-    settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+    settings::{CompletionArgs, ReasoningEffort, ResponseFormat, ToolChoice},
+    tool::{Function, Tool},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};

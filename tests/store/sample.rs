@@ -10,7 +10,8 @@ use causerie::domain::{
         OutputStatus, Role, Thinking, ToolExecution,
     },
     event::{Author, CallHead},
-    settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+    settings::{CompletionArgs, ReasoningEffort, ResponseFormat, ToolChoice},
+    tool::{Function, Tool},
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;

@@ -25,16 +25,24 @@ pub(crate) fn promise(reason: ErrorReason) -> (Code, Retry) {
         R::PermissionDenied | R::GuardrailBlocked => (Code::PermissionDenied, Retry::Never),
         R::ApiKeyMissing | R::InsufficientCredits => (Code::FailedPrecondition, Retry::Never),
         R::ToolResultsMissing | R::NothingToAnswer | R::HasSuccessors => (Code::FailedPrecondition, Retry::Never),
-        R::ModelNotFound | R::ConversationNotFound | R::EntryNotFound | R::TurnNotFound | R::AgentNotFound => {
-            (Code::NotFound, Retry::Never)
+        R::AgentReadOnly | R::ConfirmationExpired | R::ResponseFormatMismatch => {
+            (Code::FailedPrecondition, Retry::Never)
         }
+        R::ModelNotFound
+        | R::ConversationNotFound
+        | R::EntryNotFound
+        | R::TurnNotFound
+        | R::AgentNotFound
+        | R::AgentVersionNotFound => (Code::NotFound, Retry::Never),
         R::RateLimitExceeded | R::Overloaded => (Code::ResourceExhausted, Retry::Later),
-        R::MessageTooLarge | R::BudgetExceeded => (Code::ResourceExhausted, Retry::Never),
+        R::MessageTooLarge | R::BudgetExceeded | R::TurnLimitExceeded => (Code::ResourceExhausted, Retry::Never),
         R::InvalidRequest | R::ContextLengthExceeded => (Code::InvalidArgument, Retry::Never),
-        R::ServiceUnavailable | R::StoreFailed | R::ShuttingDown => (Code::Unavailable, Retry::Later),
+        R::ServiceUnavailable | R::StoreFailed | R::ShuttingDown | R::ToolsUnavailable => {
+            (Code::Unavailable, Retry::Later)
+        }
         R::UpstreamProtocolError => (Code::Unavailable, Retry::IfTold),
         R::Timeout => (Code::DeadlineExceeded, Retry::Later),
-        R::HeadMoved | R::TurnCancelled => (Code::Aborted, Retry::Never),
+        R::HeadMoved | R::TurnCancelled | R::AgentChanged | R::ToolFailed => (Code::Aborted, Retry::Never),
         R::TurnLost => (Code::Aborted, Retry::Later),
         R::RequestIdReused | R::VersionExists => (Code::AlreadyExists, Retry::Never),
         R::UnknownMethod => (Code::Unimplemented, Retry::Never),

@@ -78,7 +78,7 @@ pub(super) fn restart(conversation_id: &str, place: &Place, said: Said, settings
 /// The answer to a function call.
 pub(super) fn result(tool_call_id: &str, text: String) -> Entry {
     let content = if text.is_empty() { Vec::new() } else { vec![Chunk { kind: Some(chunk::Kind::Text(text)) }] };
-    let result = FunctionResult { tool_call_id: tool_call_id.to_owned(), content, is_error: false };
+    let result = FunctionResult { tool_call_id: tool_call_id.to_owned(), content, ..FunctionResult::default() };
     Entry { kind: Some(entry::Kind::FunctionResult(result)), ..Entry::default() }
 }
 

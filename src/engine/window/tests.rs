@@ -33,13 +33,7 @@ fn message(role: Role) -> Body {
 }
 
 fn tool() -> Body {
-    Body::ToolExecution(ToolExecution {
-        name: "web_search".into(),
-        arguments: "{}".into(),
-        info: String::new(),
-        result: Vec::new(),
-        status: OutputStatus::Completed,
-    })
+    Body::ToolExecution(ToolExecution { name: "web_search".into(), arguments: "{}".into(), ..ToolExecution::default() })
 }
 
 fn call(id: char) -> Body {
@@ -47,12 +41,12 @@ fn call(id: char) -> Body {
         tool_call_id: id.to_string(),
         name: "f".into(),
         arguments: "{}".into(),
-        confirmation: None,
+        ..FunctionCall::default()
     })
 }
 
 fn result(id: char) -> Body {
-    Body::FunctionResult(FunctionResult { tool_call_id: id.to_string(), content: Vec::new(), is_error: false })
+    Body::FunctionResult(FunctionResult { tool_call_id: id.to_string(), ..FunctionResult::default() })
 }
 
 /// How many entries after the head are left out when every entry weighs one token; `None`: it does not fit.

@@ -1,15 +1,17 @@
 //! Entries: out as they are, in as drafts (a request's inputs) or with their ids (an import).
 
+use prost_types::Duration;
+
 use super::{
     chunk::{self, Place},
-    number,
+    decision, number,
     path::Path,
     rules, time,
     violations::{self, Rules, Violations},
 };
 use crate::{
     domain::{
-        Body, Chunk, Entry, EntryDraft, EntryId, Failure,
+        Body, Chunk, Entry, EntryDraft, EntryId, Failure, Time,
         entry::{
             AgentHandoff, Confirmation, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
             OutputStatus, Role, Segment, ToolExecution,
@@ -33,7 +35,7 @@ pub fn write(entry: &Entry) -> proto::Entry {
         completed_at: completed_at.map(time::write),
         model: model.clone().unwrap_or_default(),
         agent_id: agent_id.clone().unwrap_or_default(),
-        kind: Some(write_body(body)),
+        kind: Some(write_body(body, duration(*created_at, *completed_at))),
     }
 }
 
@@ -115,7 +117,7 @@ fn check_names(at: &Path<'_>, entry: &proto::Entry, violations: &mut Violations)
     }
 }
 
-fn write_body(body: &Body) -> Kind {
+fn write_body(body: &Body, duration: Option<Duration>) -> Kind {
     match body {
         Body::MessageInput(MessageInput { role, content, prefix }) => Kind::MessageInput(proto::MessageInput {
             role: write_role(*role).into(),
@@ -127,30 +129,24 @@ fn write_body(body: &Body) -> Kind {
             status: write_status(*status).into(),
             segments: segments.iter().map(write_segment).collect(),
         }),
-        Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation }) => {
+        Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation, confirmation_expires_at }) => {
             Kind::FunctionCall(proto::FunctionCall {
                 tool_call_id: tool_call_id.clone(),
                 name: name.clone(),
                 arguments: arguments.clone(),
                 confirmation_status: write_confirmation(*confirmation).into(),
+                confirmation_expires_at: confirmation_expires_at.map(time::write),
             })
         }
-        Body::FunctionResult(FunctionResult { tool_call_id, content, is_error }) => {
+        Body::FunctionResult(FunctionResult { tool_call_id, content, is_error, decision }) => {
             Kind::FunctionResult(proto::FunctionResult {
                 tool_call_id: tool_call_id.clone(),
                 content: chunk::write_all(content),
                 is_error: *is_error,
+                decision: decision.as_ref().map(decision::write),
             })
         }
-        Body::ToolExecution(ToolExecution { name, arguments, info, result, status }) => {
-            Kind::ToolExecution(proto::ToolExecution {
-                name: name.clone(),
-                arguments: arguments.clone(),
-                info: info.clone(),
-                result: chunk::write_all(result),
-                status: write_status(*status).into(),
-            })
-        }
+        Body::ToolExecution(run) => Kind::ToolExecution(write_run(run, duration)),
         Body::AgentHandoff(handoff) => {
             let AgentHandoff { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name } =
                 handoff.clone();
@@ -165,6 +161,64 @@ fn write_body(body: &Body) -> Kind {
             Kind::HumanHandoff(proto::HumanHandoff { message: message.clone() })
         }
     }
+}
+
+fn write_run(run: &ToolExecution, duration: Option<Duration>) -> proto::ToolExecution {
+    let ToolExecution { name, arguments, info, result, status, error, tool_call_id, parallel, decision } = run;
+    proto::ToolExecution {
+        name: name.clone(),
+        arguments: arguments.clone(),
+        info: info.clone(),
+        result: chunk::write_all(result),
+        status: write_status(*status).into(),
+        error: error.clone().unwrap_or_default(),
+        duration,
+        tool_call_id: tool_call_id.clone().unwrap_or_default(),
+        parallel: *parallel,
+        decision: decision.as_ref().map(decision::write),
+    }
+}
+
+fn read_run(at: &Path<'_>, run: proto::ToolExecution, violations: &mut Violations) -> Option<ToolExecution> {
+    let proto::ToolExecution {
+        name,
+        arguments,
+        info,
+        result,
+        status,
+        error,
+        duration: _,
+        tool_call_id,
+        parallel,
+        decision,
+    } = run;
+    if violations.checks_limits() {
+        rules::required(&at.field("name"), &name, violations);
+    }
+    if !tool_call_id.is_empty() {
+        check_call_id(at, &tool_call_id, violations);
+    }
+    let result = chunk::read_all(at, "result", Place::ToolExecution, result, violations);
+    let status = read_status(&at.field("status"), status, violations);
+    let decision = decision::read(at, decision, violations);
+    Some(ToolExecution {
+        name,
+        arguments,
+        info,
+        result,
+        status: status?,
+        error: rules::given(error),
+        tool_call_id: rules::given(tool_call_id),
+        parallel,
+        decision: decision?,
+    })
+}
+
+/// How long an entry took to be made.
+fn duration(created_at: Time, completed_at: Option<Time>) -> Option<Duration> {
+    let micros = completed_at?.unix_us.checked_sub(created_at.unix_us).filter(|micros| *micros >= 0)?;
+    let nanos = i32::try_from(micros % 1_000_000 * 1000).ok()?;
+    Some(Duration { seconds: micros / 1_000_000, nanos })
 }
 
 fn write_segment(segment: &Segment) -> proto::Segment {
@@ -195,21 +249,14 @@ fn read_body(at: &Path<'_>, kind: Kind, violations: &mut Violations) -> Option<B
             Some(Body::MessageOutput(MessageOutput { content, status, segments: segments? }))
         }
         Kind::FunctionCall(call) => read_call(&at.field("function_call"), call, violations).map(Body::FunctionCall),
-        Kind::FunctionResult(proto::FunctionResult { tool_call_id, content, is_error }) => {
+        Kind::FunctionResult(proto::FunctionResult { tool_call_id, content, is_error, decision }) => {
             let at = at.field("function_result");
             check_call_id(&at, &tool_call_id, violations);
             let content = chunk::read_all(&at, "content", Place::FunctionResult, content, violations);
-            Some(Body::FunctionResult(FunctionResult { tool_call_id, content, is_error }))
+            let decision = decision::read(&at, decision, violations)?;
+            Some(Body::FunctionResult(FunctionResult { tool_call_id, content, is_error, decision }))
         }
-        Kind::ToolExecution(proto::ToolExecution { name, arguments, info, result, status }) => {
-            let at = at.field("tool_execution");
-            if violations.checks_limits() {
-                rules::required(&at.field("name"), &name, violations);
-            }
-            let result = chunk::read_all(&at, "result", Place::ToolExecution, result, violations);
-            let status = read_status(&at.field("status"), status, violations)?;
-            Some(Body::ToolExecution(ToolExecution { name, arguments, info, result, status }))
-        }
+        Kind::ToolExecution(run) => read_run(&at.field("tool_execution"), run, violations).map(Body::ToolExecution),
         Kind::AgentHandoff(proto::AgentHandoff {
             previous_agent_id,
             previous_agent_name,
@@ -250,16 +297,14 @@ fn read_message(at: &Path<'_>, message: proto::MessageInput, violations: &mut Vi
 }
 
 fn read_call(at: &Path<'_>, call: proto::FunctionCall, violations: &mut Violations) -> Option<FunctionCall> {
-    let proto::FunctionCall { tool_call_id, name, arguments, confirmation_status } = call;
+    let proto::FunctionCall { tool_call_id, name, arguments, confirmation_status, confirmation_expires_at } = call;
     check_call_id(at, &tool_call_id, violations);
-    // Consent is not the caller's to state: the field is output only, which AIP-203 ignores on input.
-    let confirmation = if violations.checks_limits() {
+    if violations.checks_limits() {
         rules::name(&at.field("name"), &name, violations);
-        None
-    } else {
-        read_confirmation(&at.field("confirmation_status"), confirmation_status, violations)
-    };
-    Some(FunctionCall { tool_call_id, name, arguments, confirmation })
+    }
+    let confirmation = read_confirmation(&at.field("confirmation_status"), confirmation_status, violations);
+    let expires_at = time::read_optional(&at.field("confirmation_expires_at"), confirmation_expires_at, violations);
+    Some(FunctionCall { tool_call_id, name, arguments, confirmation, confirmation_expires_at: expires_at? })
 }
 
 fn check_call_id(at: &Path<'_>, id: &str, violations: &mut Violations) {
@@ -310,7 +355,7 @@ fn read_status(at: &Path<'_>, number: i32, violations: &mut Violations) -> Optio
     }
 }
 
-fn write_confirmation(confirmation: Option<Confirmation>) -> proto::ConfirmationStatus {
+pub(super) fn write_confirmation(confirmation: Option<Confirmation>) -> proto::ConfirmationStatus {
     match confirmation {
         None => proto::ConfirmationStatus::Unspecified,
         Some(Confirmation::Pending) => proto::ConfirmationStatus::Pending,
@@ -319,7 +364,7 @@ fn write_confirmation(confirmation: Option<Confirmation>) -> proto::Confirmation
     }
 }
 
-fn read_confirmation(at: &Path<'_>, number: i32, violations: &mut Violations) -> Option<Confirmation> {
+pub(super) fn read_confirmation(at: &Path<'_>, number: i32, violations: &mut Violations) -> Option<Confirmation> {
     match proto::ConfirmationStatus::try_from(number) {
         Ok(proto::ConfirmationStatus::Unspecified) => None,
         Ok(proto::ConfirmationStatus::Pending) => Some(Confirmation::Pending),

@@ -6,7 +6,7 @@ use super::{
     chunk::{self, Place},
     entry, failure, number,
     path::Path,
-    rules, time, turn,
+    rules, time, tool_event, turn,
     violations::Violations,
 };
 use crate::{
@@ -63,6 +63,8 @@ fn write_kind(kind: &EventKind) -> Kind {
                 arguments: arguments.clone(),
                 model: author.model.clone(),
                 agent_id: author.agent_id.clone().unwrap_or_default(),
+                confirmation_status: entry::write_confirmation(call.confirmation).into(),
+                confirmation_expires_at: call.confirmation_expires_at.map(time::write),
             })
         }
         EventKind::ResponseStarted { conversation_id, parent_id, inputs } => {
@@ -86,6 +88,12 @@ fn write_kind(kind: &EventKind) -> Kind {
                 error: Some(failure::write(failure)),
             })
         }
+        EventKind::ToolExecutionStarted { .. }
+        | EventKind::ToolExecutionDelta { .. }
+        | EventKind::ToolExecutionDone { .. }
+        | EventKind::AgentHandoffStarted { .. }
+        | EventKind::AgentHandoffDone { .. }
+        | EventKind::HumanHandoff { .. } => tool_event::write(kind),
         EventKind::EntryDone { entry } => Kind::EntryDone(proto::EntryDone { entry: Some(entry::write(entry)) }),
         EventKind::ResponseDone { turn } => Kind::ResponseDone(proto::ResponseDone { turn: Some(turn::write(turn)) }),
         EventKind::ResponseError { failure } => {
@@ -141,16 +149,12 @@ fn read_kind(at: &Path<'_>, kind: Kind, violations: &mut Violations) -> Option<E
         }
         Kind::UpstreamRetry(retry) => read_retry(&at.field("upstream_retry"), retry, violations),
         Kind::UpstreamSwitched(switch) => read_switch(&at.field("upstream_switched"), switch, violations),
-        Kind::ToolExecutionStarted(_)
+        kind @ (Kind::ToolExecutionStarted(_)
         | Kind::ToolExecutionDelta(_)
         | Kind::ToolExecutionDone(_)
         | Kind::AgentHandoffStarted(_)
         | Kind::AgentHandoffDone(_)
-        | Kind::HumanHandoff(_) => {
-            violations
-                .add(at, format_args!("is of a kind that this release does not make: import it with a newer one"));
-            None
-        }
+        | Kind::HumanHandoff(_)) => tool_event::read(at, kind, violations),
         Kind::Heartbeat(proto::Heartbeat {}) => {
             violations.add(at, format_args!("is a heartbeat, which belongs to no log: leave it out"));
             None
@@ -211,13 +215,26 @@ fn read_message(at: &Path<'_>, delta: proto::MessageOutputDelta, violations: &mu
 }
 
 fn read_call(at: &Path<'_>, delta: proto::FunctionCallDelta, violations: &mut Violations) -> Option<EventKind> {
-    let proto::FunctionCallDelta { entry_id, output_index, tool_call_id, name, arguments, model, agent_id } = delta;
+    let proto::FunctionCallDelta {
+        entry_id,
+        output_index,
+        tool_call_id,
+        name,
+        arguments,
+        model,
+        agent_id,
+        confirmation_status,
+        confirmation_expires_at,
+    } = delta;
+    let confirmation = entry::read_confirmation(&at.field("confirmation_status"), confirmation_status, violations);
+    let expires_at = time::read_optional(&at.field("confirmation_expires_at"), confirmation_expires_at, violations);
+    let confirmation_expires_at = expires_at?;
     let entry_id = rules::entry_id(&at.field("entry_id"), &entry_id, violations);
     let output_index = number::read_small(&at.field("output_index"), output_index, 0, violations);
     Some(EventKind::FunctionCallDelta {
         entry_id: EntryId { kind: EntryKind::FunctionCall, uuid: entry_id?.uuid },
         output_index: output_index?,
-        call: Arc::new(CallHead { tool_call_id, name }),
+        call: Arc::new(CallHead { tool_call_id, name, confirmation, confirmation_expires_at }),
         author: Arc::new(Author { model, agent_id: rules::given(agent_id) }),
         arguments,
     })

@@ -6,8 +6,11 @@
 //! Two kinds of readers exist. Requests are held to every limit of the contract. Imports bring back what a store gave out,
 //! and what models wrote keeps to no limits: their entries must only have the right shape.
 
+mod agent;
 pub mod chunk;
 pub mod completion;
+mod connector;
+mod decision;
 pub mod entry;
 pub mod event;
 pub mod export;
@@ -29,6 +32,8 @@ mod schema;
 pub mod spend;
 pub mod time;
 pub mod tool;
+mod tool_event;
+mod tool_use;
 pub mod turn;
 pub mod version;
 pub mod violations;

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::{
-    completion, fingerprint,
+    agent, completion, fingerprint,
     fingerprint::Method,
     forwarding,
     inputs::{self, End},
     path::Path,
-    rules, spend, tool,
+    rules, spend, tool, tool_use,
     violations::{self, Rules, Violations},
 };
 use crate::{
     domain::{
-        EntryDraft, Failure, TurnId,
-        settings::{CompletionArgs, Tool, ToolChoice},
+        EntryDraft, Failure, Tool, TurnId,
+        settings::{CompletionArgs, ToolChoice},
     },
     engine::request::{Base, Overrides, RequestKey, TurnRequest},
     proto::{self, restart_request::Boundary, stream_events_request::Request},
@@ -70,17 +70,26 @@ pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnReque
         request_id: _,
         forwarding,
         tree_budget,
+        agent_version,
+        handoff_execution,
+        max_tool_rounds,
     } = request;
+    let tool_use = tool_use::Fields { handoff_execution, max_tool_rounds, ..tool_use::Fields::default() };
     violations::read(Rules::All, |violations| {
         let at = Path::root(prefix);
         check_lead(&at, &model, &agent_id, violations);
         rules::metadata(&at, &metadata, violations);
         let end = if skip_completion { End::Any } else { End::Answerable };
         let inputs = inputs::read(&at, input, inputs, end, violations);
+        if agent_id.is_empty() && !agent_version.is_empty() {
+            let at = at.field("agent_version");
+            violations.add(&at, format_args!("is of an agent: give `agent_id`, or leave it out"));
+        }
         let known = read_known_names(&tools, false, agent_id.is_empty());
         let overrides = Overrides {
             model: read_model(&at, model, violations),
             agent_id: read_agent(&at, agent_id, violations),
+            agent_pin: agent::read_pin(&at.field("agent_version"), &agent_version, violations),
             instructions: read_instructions(&at, rules::given(instructions), violations),
             tools: read_tools(&at, tools, false, violations),
             completion_args: read_args(&at, completion_args, known.as_deref(), violations),
@@ -88,7 +97,7 @@ pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnReque
             tree_budget: tree_budget
                 .and_then(|budget| spend::read_budget(&at.field("tree_budget"), budget, violations)),
         };
-        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use };
         turn.read(&at, Base::Start, inputs, overrides, violations)
     })
 }
@@ -112,15 +121,21 @@ pub fn append(prefix: &str, mut request: proto::AppendRequest) -> Result<TurnReq
         request_id: _,
         require_head,
         forwarding,
+        agent_version,
+        handoff_execution,
+        max_tool_rounds,
+        tool_confirmations,
+        pending_calls,
     } = request;
-    let changes = Changes { model, agent_id, instructions, tools, clear_tools, completion_args };
+    let changes = Changes { model, agent_id, agent_version, instructions, tools, clear_tools, completion_args };
+    let tool_use = tool_use::Fields { handoff_execution, max_tool_rounds, tool_confirmations, pending_calls };
     violations::read(Rules::All, |violations| {
         let at = Path::root(prefix);
         let base = rules::conversation_id(&at.field("conversation_id"), &conversation_id, violations);
         let base = base.map(|conversation_id| Base::Append { conversation_id, require_head });
         let inputs = inputs::read(&at, input, inputs, End::Any, violations);
         let overrides = changes.read(&at, violations);
-        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use };
         turn.read(&at, base, inputs, overrides, violations)
     })
 }
@@ -145,14 +160,20 @@ pub fn restart(prefix: &str, mut request: proto::RestartRequest) -> Result<TurnR
         skip_completion,
         request_id: _,
         forwarding,
+        agent_version,
+        handoff_execution,
+        max_tool_rounds,
+        pending_calls,
     } = request;
-    let changes = Changes { model, agent_id, instructions, tools, clear_tools, completion_args };
+    let changes = Changes { model, agent_id, agent_version, instructions, tools, clear_tools, completion_args };
+    let tool_confirmations = Vec::new();
+    let tool_use = tool_use::Fields { handoff_execution, max_tool_rounds, tool_confirmations, pending_calls };
     violations::read(Rules::All, |violations| {
         let at = Path::root(prefix);
         let base = read_restart(&at, &conversation_id, &from_entry_id, boundary, violations);
         let inputs = inputs::read(&at, input, inputs, End::Any, violations);
         let overrides = changes.read(&at, violations);
-        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use };
         turn.read(&at, base, inputs, overrides, violations)
     })
 }
@@ -189,6 +210,7 @@ struct Run {
     request_id: String,
     fingerprint: Option<[u8; 16]>,
     forwarding: Option<proto::Forwarding>,
+    tool_use: tool_use::Fields,
 }
 
 impl Run {
@@ -200,7 +222,7 @@ impl Run {
         overrides: Overrides,
         violations: &mut Violations,
     ) -> Option<TurnRequest> {
-        let Run { store, skip_completion, request_id: id, fingerprint, forwarding } = self;
+        let Run { store, skip_completion, request_id: id, fingerprint, forwarding, tool_use } = self;
         let store = store.unwrap_or(true);
         if !store && skip_completion {
             let at = at.field("skip_completion");
@@ -210,6 +232,7 @@ impl Run {
             rules::request_id(&at.field("request_id"), &id, violations);
         }
         let forwarding = forwarding::read(at, forwarding, violations);
+        let tool_use = tool_use.read(at, violations);
         let request = fingerprint.map(|fingerprint| RequestKey { id, fingerprint });
         Some(TurnRequest {
             base: base.into()?,
@@ -219,6 +242,7 @@ impl Run {
             skip_completion,
             request,
             forwarding: forwarding?,
+            tool_use: tool_use?,
         })
     }
 }
@@ -227,6 +251,7 @@ impl Run {
 struct Changes {
     model: String,
     agent_id: String,
+    agent_version: String,
     instructions: Option<String>,
     tools: Vec<proto::Tool>,
     clear_tools: bool,
@@ -235,11 +260,12 @@ struct Changes {
 
 impl Changes {
     fn read(self, at: &Path<'_>, violations: &mut Violations) -> Overrides {
-        let Changes { model, agent_id, instructions, tools, clear_tools, completion_args } = self;
+        let Changes { model, agent_id, agent_version, instructions, tools, clear_tools, completion_args } = self;
         let known = read_known_names(&tools, clear_tools, false);
         Overrides {
             model: read_model(at, model, violations),
             agent_id: read_agent(at, agent_id, violations),
+            agent_pin: agent::read_pin(&at.field("agent_version"), &agent_version, violations),
             instructions: read_instructions(at, instructions, violations),
             tools: read_tools(at, tools, clear_tools, violations),
             completion_args: read_args(at, completion_args, known.as_deref(), violations),
@@ -321,7 +347,13 @@ fn read_tools(at: &Path<'_>, tools: Vec<proto::Tool>, clear: bool, violations: &
 fn read_known_names(tools: &[proto::Tool], clear: bool, complete: bool) -> Option<Vec<String>> {
     let known = complete || clear || !tools.is_empty();
     let functions = tools.iter().filter_map(|tool| tool.kind.as_ref());
-    let names = functions.map(|proto::tool::Kind::Function(function)| function.name.clone());
+    // A server's tools are known only when it is asked.
+    let known = known && !tools.iter().any(|tool| matches!(tool.kind, Some(proto::tool::Kind::Mcp(_))));
+    let names = functions.filter_map(|kind| match kind {
+        proto::tool::Kind::Function(function) => Some(function.name.clone()),
+        proto::tool::Kind::HttpRequest(request) => Some(request.name.clone()),
+        _ => None,
+    });
     known.then(|| names.collect())
 }
 

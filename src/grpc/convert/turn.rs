@@ -21,6 +21,7 @@ pub fn write(turn: &Turn) -> proto::Turn {
         parent_id,
         model,
         agent_id,
+        agent_version,
         outputs,
         usage,
         cost,
@@ -40,6 +41,7 @@ pub fn write(turn: &Turn) -> proto::Turn {
         parent_conversation_id: parent_id.map(|id| id.to_string()).unwrap_or_default(),
         model: model.clone(),
         agent_id: agent_id.clone().unwrap_or_default(),
+        agent_version: number::write_small(agent_version.unwrap_or_default()),
         outputs: outputs.iter().map(|output| entry::write(output)).collect(),
         usage: Some(spend::write_usage(usage)),
         cost: cost.map(spend::write_money),
@@ -73,6 +75,7 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
         completed_at,
         last_sequence,
         request_id,
+        agent_version,
     } = turn;
     let v = violations;
     let id = rules::turn_id(&at.field("id"), &id, v);
@@ -94,6 +97,7 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
     let created_at = time::read_required(&at.field("created_at"), created_at, v);
     let completed_at = time::read_optional(&at.field("completed_at"), completed_at, v);
     let last_sequence = number::read(&at.field("last_sequence"), last_sequence, v);
+    let agent_version = number::read_small(&at.field("agent_version"), agent_version, 0, v);
     Some(Turn {
         id: id?,
         state: state?,
@@ -102,6 +106,7 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
         parent_id: parent_id?,
         model,
         agent_id: rules::given(agent_id),
+        agent_version: Some(agent_version?).filter(|version| *version > 0),
         outputs,
         usage: usage?,
         cost: cost?,

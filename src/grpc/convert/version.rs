@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{completion, number, path::Path, rules, spend, time, tool, turn, violations::Violations};
+use super::{agent, completion, number, path::Path, rules, spend, time, tool, turn, violations::Violations};
 use crate::{
     domain::{EntryId, Settings, Spend, Version, settings::CompletionArgs},
     proto,
@@ -23,7 +23,8 @@ pub fn write(version: &Version, head: bool) -> proto::Conversation {
         pending_calls,
         last_entry,
     } = version;
-    let Settings { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = settings.as_ref();
+    let Settings { model, agent_id, agent_pin, instructions, tools, completion_args, metadata, tree_budget } =
+        settings.as_ref();
     let Spend { usage, cost, unpriced_turns } = spend;
     proto::Conversation {
         id: id.to_string(),
@@ -47,6 +48,7 @@ pub fn write(version: &Version, head: bool) -> proto::Conversation {
         cost: Some(spend::write_money(*cost)),
         unpriced_turn_count: number::write(*unpriced_turns),
         tree_budget: tree_budget.as_ref().map(spend::write_budget),
+        agent_version: agent::write_pin(agent_pin.as_ref()),
     }
 }
 
@@ -76,6 +78,7 @@ pub(super) fn read(at: &Path<'_>, version: proto::Conversation, violations: &mut
         cost,
         unpriced_turn_count,
         tree_budget,
+        agent_version,
     } = version;
     let v = violations;
     let id = rules::conversation_id(&at.field("id"), &id, v);
@@ -110,6 +113,7 @@ pub(super) fn read(at: &Path<'_>, version: proto::Conversation, violations: &mut
     let settings = Settings {
         model,
         agent_id: rules::given(agent_id),
+        agent_pin: agent::read_pin(&at.field("agent_version"), &agent_version, v),
         instructions,
         tools: tool::read_all(at, tools, v),
         completion_args: completion_args

@@ -86,7 +86,13 @@ fn only_what_costs_nothing_is_retried_by_itself() {
     for (reason, code, _) in table() {
         let failure = Failure::new(reason, "text").retry_after_ms(1500);
         let free = status(&failure, "", Spent::Nothing);
-        let never = matches!(reason, Reason::MessageTooLarge | Reason::BudgetExceeded | Reason::UpstreamProtocolError);
+        let never = matches!(
+            reason,
+            Reason::MessageTooLarge
+                | Reason::BudgetExceeded
+                | Reason::UpstreamProtocolError
+                | Reason::TurnLimitExceeded
+        );
         let retried = matches!(code, Code::Unavailable | Code::ResourceExhausted) && !never;
         assert_eq!(pushback(&free), Some(if retried { "1500" } else { "-1" }), "{reason:?}");
         let spent = status(&failure, "", Spent::Tokens);

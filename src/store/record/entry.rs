@@ -6,8 +6,8 @@ use super::{Damaged, entry_id, entry_id_bytes, required};
 use crate::domain::{
     Body, Chunk, Entry, EntryId, Time,
     entry::{
-        AgentHandoff, Confirmation, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
-        OutputStatus, Role, Segment, Thinking, ToolExecution,
+        AgentHandoff, Confirmation, Decision, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
+        OutputStatus, Role, Segment, Thinking, ToolExecution, Verdict,
     },
 };
 
@@ -93,6 +93,21 @@ struct FunctionCallRecord {
     /// 0 none, 1 pending, 2 allowed, 3 denied.
     #[prost(uint32, tag = "4")]
     confirmation: u32,
+    #[prost(sint64, optional, tag = "5")]
+    confirmation_expires_at_us: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DecisionRecord {
+    /// 1 allowed, 2 denied, 3 expired, 4 skipped.
+    #[prost(uint32, tag = "1")]
+    verdict: u32,
+    #[prost(string, tag = "2")]
+    reason: String,
+    #[prost(string, tag = "3")]
+    decided_by: String,
+    #[prost(sint64, tag = "4")]
+    decided_at_us: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -103,6 +118,8 @@ struct FunctionResultRecord {
     content: Vec<ChunkRecord>,
     #[prost(bool, tag = "3")]
     is_error: bool,
+    #[prost(message, optional, tag = "4")]
+    decision: Option<DecisionRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -117,6 +134,14 @@ struct ToolExecutionRecord {
     result: Vec<ChunkRecord>,
     #[prost(bool, tag = "5")]
     incomplete: bool,
+    #[prost(string, optional, tag = "6")]
+    error: Option<String>,
+    #[prost(string, optional, tag = "7")]
+    tool_call_id: Option<String>,
+    #[prost(bool, tag = "8")]
+    parallel: bool,
+    #[prost(message, optional, tag = "9")]
+    decision: Option<DecisionRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -251,22 +276,15 @@ fn body_record(body: &Body) -> BodyRecord {
             })
         }
         Body::FunctionCall(call) => BodyRecord::FunctionCall(call_record(call)),
-        Body::FunctionResult(FunctionResult { tool_call_id, content, is_error }) => {
+        Body::FunctionResult(FunctionResult { tool_call_id, content, is_error, decision }) => {
             BodyRecord::FunctionResult(FunctionResultRecord {
                 tool_call_id: tool_call_id.clone(),
                 content: chunk_records(content),
                 is_error: *is_error,
+                decision: decision.as_ref().map(DecisionRecord::from),
             })
         }
-        Body::ToolExecution(ToolExecution { name, arguments, info, result, status }) => {
-            BodyRecord::ToolExecution(ToolExecutionRecord {
-                name: name.clone(),
-                arguments: arguments.clone(),
-                info: info.clone(),
-                result: chunk_records(result),
-                incomplete: *status == OutputStatus::Incomplete,
-            })
-        }
+        Body::ToolExecution(run) => BodyRecord::ToolExecution(run_record(run)),
         Body::AgentHandoff(AgentHandoff { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name }) => {
             BodyRecord::AgentHandoff(AgentHandoffRecord {
                 previous_agent_id: previous_agent_id.clone(),
@@ -281,17 +299,77 @@ fn body_record(body: &Body) -> BodyRecord {
     }
 }
 
+fn run_record(run: &ToolExecution) -> ToolExecutionRecord {
+    let ToolExecution { name, arguments, info, result, status, error, tool_call_id, parallel, decision } = run;
+    ToolExecutionRecord {
+        name: name.clone(),
+        arguments: arguments.clone(),
+        info: info.clone(),
+        result: chunk_records(result),
+        incomplete: *status == OutputStatus::Incomplete,
+        error: error.clone(),
+        tool_call_id: tool_call_id.clone(),
+        parallel: *parallel,
+        decision: decision.as_ref().map(DecisionRecord::from),
+    }
+}
+
+fn run(record: ToolExecutionRecord) -> Result<ToolExecution, Damaged> {
+    let ToolExecutionRecord { name, arguments, info, result, incomplete, error, tool_call_id, parallel, decision } =
+        record;
+    Ok(ToolExecution {
+        name,
+        arguments,
+        info,
+        result: chunks(result)?,
+        status: status(incomplete),
+        error,
+        tool_call_id,
+        parallel,
+        decision: decision.map(Decision::try_from).transpose()?,
+    })
+}
+
+impl From<&Decision> for DecisionRecord {
+    fn from(decision: &Decision) -> DecisionRecord {
+        let Decision { verdict, reason, decided_by, decided_at } = decision;
+        DecisionRecord {
+            verdict: match verdict {
+                Verdict::Allowed => 1,
+                Verdict::Denied => 2,
+                Verdict::Expired => 3,
+                Verdict::Skipped => 4,
+            },
+            reason: reason.clone(),
+            decided_by: decided_by.clone(),
+            decided_at_us: decided_at.unix_us,
+        }
+    }
+}
+
+impl TryFrom<DecisionRecord> for Decision {
+    type Error = Damaged;
+
+    fn try_from(record: DecisionRecord) -> Result<Decision, Damaged> {
+        let DecisionRecord { verdict, reason, decided_by, decided_at_us } = record;
+        let verdict = match verdict {
+            1 => Verdict::Allowed,
+            2 => Verdict::Denied,
+            3 => Verdict::Expired,
+            4 => Verdict::Skipped,
+            _ => return Err(Damaged("a decision is unknown")),
+        };
+        Ok(Decision { verdict, reason, decided_by, decided_at: Time { unix_us: decided_at_us } })
+    }
+}
+
 fn call_record(call: &FunctionCall) -> FunctionCallRecord {
     FunctionCallRecord {
         tool_call_id: call.tool_call_id.clone(),
         name: call.name.clone(),
         arguments: call.arguments.clone(),
-        confirmation: match call.confirmation {
-            None => 0,
-            Some(Confirmation::Pending) => 1,
-            Some(Confirmation::Allowed) => 2,
-            Some(Confirmation::Denied) => 3,
-        },
+        confirmation: confirmation_number(call.confirmation),
+        confirmation_expires_at_us: call.confirmation_expires_at.map(|time| time.unix_us),
     }
 }
 
@@ -314,13 +392,11 @@ fn body(record: BodyRecord) -> Result<Body, Damaged> {
             Body::MessageOutput(MessageOutput { content, status, segments: segments.collect() })
         }
         BodyRecord::FunctionCall(record) => Body::FunctionCall(call(record)?),
-        BodyRecord::FunctionResult(FunctionResultRecord { tool_call_id, content, is_error }) => {
-            Body::FunctionResult(FunctionResult { tool_call_id, content: chunks(content)?, is_error })
+        BodyRecord::FunctionResult(FunctionResultRecord { tool_call_id, content, is_error, decision }) => {
+            let decision = decision.map(Decision::try_from).transpose()?;
+            Body::FunctionResult(FunctionResult { tool_call_id, content: chunks(content)?, is_error, decision })
         }
-        BodyRecord::ToolExecution(ToolExecutionRecord { name, arguments, info, result, incomplete }) => {
-            let (result, status) = (chunks(result)?, status(incomplete));
-            Body::ToolExecution(ToolExecution { name, arguments, info, result, status })
-        }
+        BodyRecord::ToolExecution(record) => Body::ToolExecution(run(record)?),
         BodyRecord::AgentHandoff(record) => {
             let AgentHandoffRecord { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name } = record;
             Body::AgentHandoff(AgentHandoff { previous_agent_id, previous_agent_name, next_agent_id, next_agent_name })
@@ -330,15 +406,29 @@ fn body(record: BodyRecord) -> Result<Body, Damaged> {
 }
 
 fn call(record: FunctionCallRecord) -> Result<FunctionCall, Damaged> {
-    let FunctionCallRecord { tool_call_id, name, arguments, confirmation } = record;
-    let confirmation = match confirmation {
+    let FunctionCallRecord { tool_call_id, name, arguments, confirmation: number, confirmation_expires_at_us } = record;
+    let confirmation_expires_at = confirmation_expires_at_us.map(|unix_us| Time { unix_us });
+    Ok(FunctionCall { tool_call_id, name, arguments, confirmation: confirmation(number)?, confirmation_expires_at })
+}
+
+/// 0 none, 1 pending, 2 allowed, 3 denied.
+pub(super) fn confirmation_number(confirmation: Option<Confirmation>) -> u32 {
+    match confirmation {
+        None => 0,
+        Some(Confirmation::Pending) => 1,
+        Some(Confirmation::Allowed) => 2,
+        Some(Confirmation::Denied) => 3,
+    }
+}
+
+pub(super) fn confirmation(number: u32) -> Result<Option<Confirmation>, Damaged> {
+    Ok(match number {
         0 => None,
         1 => Some(Confirmation::Pending),
         2 => Some(Confirmation::Allowed),
         3 => Some(Confirmation::Denied),
         _ => return Err(Damaged("a confirmation is unknown")),
-    };
-    Ok(FunctionCall { tool_call_id, name, arguments, confirmation })
+    })
 }
 
 fn status(incomplete: bool) -> OutputStatus {

@@ -8,6 +8,7 @@ mod pieces;
 pub(super) mod row;
 pub(super) mod settings;
 pub(super) mod spend;
+pub(super) mod tool;
 pub(super) mod turn;
 pub(super) mod version;
 

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use prost::{Message, Oneof};
+use prost::Message;
 use serde_json::{Map, Value};
 
-use super::{Damaged, decode, encode, required, spend::BudgetRecord};
+use super::{
+    Damaged, decode, encode, required,
+    spend::BudgetRecord,
+    tool::{ToolRecord, tool, tool_record},
+};
 use crate::domain::{
     Budget,
-    settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Settings, Tool, ToolChoice},
+    agent::AgentPin,
+    settings::{CompletionArgs, ReasoningEffort, ResponseFormat, Settings, ToolChoice},
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -27,34 +32,21 @@ struct SettingsRecord {
     metadata: BTreeMap<String, String>,
     #[prost(message, optional, tag = "7")]
     tree_budget: Option<BudgetRecord>,
+    #[prost(message, optional, tag = "8")]
+    agent_pin: Option<PinRecord>,
 }
 
+/// A version of an agent that is kept to.
 #[derive(Clone, PartialEq, Message)]
-struct ToolRecord {
-    #[prost(oneof = "ToolKind", tags = "1")]
-    kind: Option<ToolKind>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-enum ToolKind {
-    #[prost(message, tag = "1")]
-    Function(FunctionRecord),
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct FunctionRecord {
-    #[prost(string, tag = "1")]
-    name: String,
+struct PinRecord {
+    #[prost(uint32, optional, tag = "1")]
+    version: Option<u32>,
     #[prost(string, tag = "2")]
-    description: String,
-    #[prost(string, optional, tag = "3")]
-    parameters: Option<String>,
-    #[prost(bool, tag = "4")]
-    strict: bool,
+    alias: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ArgsRecord {
+pub(super) struct ArgsRecord {
     #[prost(double, optional, tag = "1")]
     temperature: Option<f64>,
     #[prost(double, optional, tag = "2")]
@@ -124,7 +116,7 @@ struct ChoiceRecord {
 
 /// A row of settings.
 pub(in crate::store) fn encode_settings(settings: &Settings) -> Vec<u8> {
-    let Settings { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = settings;
+    let Settings { model, agent_id, agent_pin, instructions, tools, completion_args, metadata, tree_budget } = settings;
     encode(&SettingsRecord {
         model: model.clone(),
         agent_id: agent_id.clone(),
@@ -133,15 +125,18 @@ pub(in crate::store) fn encode_settings(settings: &Settings) -> Vec<u8> {
         completion_args: Some(args_record(completion_args)),
         metadata: metadata.clone(),
         tree_budget: tree_budget.as_ref().map(BudgetRecord::from),
+        agent_pin: agent_pin.as_ref().map(pin_record),
     })
 }
 
 /// The settings of a row.
 pub(in crate::store) fn decode_settings(row: &[u8]) -> Result<Settings, Damaged> {
-    let SettingsRecord { model, agent_id, instructions, tools, completion_args, metadata, tree_budget } = decode(row)?;
+    let SettingsRecord { model, agent_id, instructions, tools, completion_args, metadata, tree_budget, agent_pin } =
+        decode(row)?;
     Ok(Settings {
         model,
         agent_id,
+        agent_pin: agent_pin.map(pin),
         instructions,
         tools: tools.into_iter().map(tool).collect::<Result<_, _>>()?,
         completion_args: args(required(completion_args)?)?,
@@ -150,36 +145,27 @@ pub(in crate::store) fn decode_settings(row: &[u8]) -> Result<Settings, Damaged>
     })
 }
 
-fn json_text(object: &Map<String, Value>) -> String {
+fn pin_record(pin: &AgentPin) -> PinRecord {
+    match pin {
+        AgentPin::Version(version) => PinRecord { version: Some(*version), alias: String::new() },
+        AgentPin::Alias(alias) => PinRecord { version: None, alias: alias.clone() },
+    }
+}
+
+fn pin(record: PinRecord) -> AgentPin {
+    let PinRecord { version, alias } = record;
+    version.map_or(AgentPin::Alias(alias), AgentPin::Version)
+}
+
+pub(super) fn json_text(object: &Map<String, Value>) -> String {
     serde_json::to_string(object).expect("a JSON object has string keys and no other source of errors")
 }
 
-fn json(text: &str) -> Result<Map<String, Value>, Damaged> {
+pub(super) fn json(text: &str) -> Result<Map<String, Value>, Damaged> {
     serde_json::from_str(text).map_err(|_| Damaged("a JSON text is malformed"))
 }
 
-fn tool_record(tool: &Tool) -> ToolRecord {
-    let kind = match tool {
-        Tool::Function(Function { name, description, parameters, strict }) => ToolKind::Function(FunctionRecord {
-            name: name.clone(),
-            description: description.clone(),
-            parameters: parameters.as_ref().map(json_text),
-            strict: *strict,
-        }),
-    };
-    ToolRecord { kind: Some(kind) }
-}
-
-fn tool(record: ToolRecord) -> Result<Tool, Damaged> {
-    Ok(match required(record.kind)? {
-        ToolKind::Function(FunctionRecord { name, description, parameters, strict }) => {
-            let parameters = parameters.map(|text| json(&text)).transpose()?;
-            Tool::Function(Function { name, description, parameters, strict })
-        }
-    })
-}
-
-fn args_record(args: &CompletionArgs) -> ArgsRecord {
+pub(super) fn args_record(args: &CompletionArgs) -> ArgsRecord {
     ArgsRecord {
         temperature: args.temperature,
         top_p: args.top_p,
@@ -204,7 +190,7 @@ fn args_record(args: &CompletionArgs) -> ArgsRecord {
     }
 }
 
-fn args(record: ArgsRecord) -> Result<CompletionArgs, Damaged> {
+pub(super) fn args(record: ArgsRecord) -> Result<CompletionArgs, Damaged> {
     Ok(CompletionArgs {
         temperature: record.temperature,
         top_p: record.top_p,

@@ -49,6 +49,8 @@ pub(super) struct TurnRecord {
     models: Vec<ModelUsageRecord>,
     #[prost(message, repeated, tag = "15")]
     omissions: Vec<OmissionRecord>,
+    #[prost(uint32, optional, tag = "16")]
+    agent_version: Option<u32>,
 }
 
 /// A turn with all that belongs to it.
@@ -96,6 +98,7 @@ impl From<&Turn> for TurnRecord {
             parent_id: turn.parent_id.map(|id| id_bytes(id.0)),
             model: turn.model.clone(),
             agent_id: turn.agent_id.clone(),
+            agent_version: turn.agent_version,
             usage: (turn.usage != Usage::default()).then(|| (&turn.usage).into()),
             error: turn.error.as_ref().map(FailureRecord::from),
             created_at_us: turn.created_at.unix_us,
@@ -120,6 +123,7 @@ impl TurnRecord {
             parent_id: optional_id(self.parent_id)?.map(ConversationId),
             model: self.model,
             agent_id: self.agent_id,
+            agent_version: self.agent_version,
             outputs,
             usage: self.usage.map(Usage::from).unwrap_or_default(),
             cost: self.cost.map(Money::from),

@@ -14,7 +14,8 @@ use super::{
 use crate::{
     domain::{
         Failure, Settings,
-        settings::{CompletionArgs, Function, ReasoningEffort, ResponseFormat, Tool, ToolChoice},
+        settings::{CompletionArgs, ReasoningEffort, ResponseFormat, ToolChoice},
+        tool::{Function, Tool},
     },
     upstream::Request,
 };
@@ -195,7 +196,8 @@ impl<'a> Head<'a> {
             top_k,
             guardrails,
         } = &settings.completion_args;
-        let has_tools = !settings.tools.is_empty();
+        let tools: Vec<FunctionTool<'_>> = settings.tools.iter().filter_map(function_tool).collect();
+        let has_tools = !tools.is_empty();
         // A choice without tools is refused.
         let tool_choice = tool_choice.as_ref().filter(|_| has_tools);
         let parallel_tool_calls = parallel_tool_calls.filter(|_| has_tools || !dialect.parallel_calls_need_tools());
@@ -223,18 +225,19 @@ impl<'a> Head<'a> {
             repetition_penalty: *repetition_penalty,
             top_k: *top_k,
             guardrails,
-            tools: settings.tools.iter().map(function_tool).collect(),
+            tools,
         }
     }
 }
 
-fn function_tool(tool: &Tool) -> FunctionTool<'_> {
-    let Tool::Function(Function { name, description, parameters, strict }) = tool;
+/// What the service runs is told as functions before it comes here; chat completions know no other tools.
+fn function_tool(tool: &Tool) -> Option<FunctionTool<'_>> {
+    let Tool::Function(Function { name, description, parameters, strict }) = tool else { return None };
     let parameters = match parameters {
         Some(schema) => Parameters::Schema(schema),
         None => Parameters::NoArguments(json!({ "type": "object", "properties": {} })),
     };
-    FunctionTool { kind: "function", function: FunctionSpec { name, description, parameters, strict: *strict } }
+    Some(FunctionTool { kind: "function", function: FunctionSpec { name, description, parameters, strict: *strict } })
 }
 
 fn response_format_json(format: &ResponseFormat) -> Value {

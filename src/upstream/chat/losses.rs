@@ -57,12 +57,8 @@ fn content_of(body: &Body) -> Option<(Place, &[Chunk])> {
             Some((place, content))
         }
         Body::MessageOutput(MessageOutput { content, status: _, segments: _ }) => Some((Place::Assistant, content)),
-        Body::FunctionResult(FunctionResult { tool_call_id: _, content, is_error: _ }) => {
-            Some((Place::Result, content))
-        }
-        Body::ToolExecution(ToolExecution { name: _, arguments: _, info: _, result, status: _ }) => {
-            Some((Place::Execution, result))
-        }
+        Body::FunctionResult(FunctionResult { content, .. }) => Some((Place::Result, content)),
+        Body::ToolExecution(ToolExecution { result, .. }) => Some((Place::Execution, result)),
         Body::FunctionCall(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => None,
     }
 }

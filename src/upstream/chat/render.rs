@@ -85,7 +85,7 @@ pub(super) fn write_prefix(json: &mut Vec<u8>, entries: &[Arc<Entry>], target: T
 
 /// A function's result. `calls`: the calls that it may answer.
 pub(super) fn result<'a>(result: &'a FunctionResult, calls: &'a [Arc<Entry>], target: Target<'_>) -> wire::Message<'a> {
-    let FunctionResult { tool_call_id, content, is_error } = result;
+    let FunctionResult { tool_call_id, content, is_error, decision: _ } = result;
     let name = calls.iter().filter(|_| target.dialect.names_results()).find_map(|entry| {
         let Body::FunctionCall(call) = &entry.body else { return None };
         (call.tool_call_id == *tool_call_id).then(|| function_name(&call.name))
@@ -120,7 +120,7 @@ fn called<'a>(entry: &'a Entry, target: Target<'_>) -> Option<Called<'a>> {
     let entry_id = || target.dialect.tool_id(&entry.id.to_string()).into_owned().into();
     match &entry.body {
         Body::MessageInput(_) | Body::MessageOutput(_) | Body::FunctionResult(_) => None,
-        Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation: _ }) => {
+        Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, .. }) => {
             let call = tool_call(target.dialect.tool_id(tool_call_id), name, arguments.into());
             Some(Called { call, answer: None })
         }

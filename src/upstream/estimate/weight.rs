@@ -8,7 +8,8 @@ use std::{io, sync::Arc};
 use crate::domain::{
     Body, Chunk, Entry, Settings,
     entry::{FunctionCall, FunctionResult, MessageInput, MessageOutput, Role, ToolExecution},
-    settings::{Function, ResponseFormat, Tool},
+    settings::ResponseFormat,
+    tool::{Function, Tool},
 };
 
 /// What an image, a document, a recording or a file counts for, wherever it is: its bytes say nothing about its tokens. It is
@@ -39,15 +40,17 @@ pub fn entry_bytes(entry: &Entry) -> u64 {
         Body::MessageOutput(MessageOutput { content, status: _, segments: _ }) => {
             MESSAGE_BYTES + chunks_bytes(content, false)
         }
-        Body::FunctionCall(FunctionCall { tool_call_id: _, name, arguments, confirmation: _ }) => {
-            CALL_BYTES + len(name) + len(arguments)
-        }
-        Body::FunctionResult(FunctionResult { tool_call_id: _, content, is_error: _ }) => {
+        Body::FunctionCall(FunctionCall { name, arguments, .. }) => CALL_BYTES + len(name) + len(arguments),
+        Body::FunctionResult(FunctionResult { content, .. }) => {
             CALL_BYTES + MESSAGE_BYTES + chunks_bytes(content, true)
         }
-        Body::ToolExecution(ToolExecution { name, arguments, info, result, status: _ }) => {
+        Body::ToolExecution(ToolExecution { name, arguments, info, result, error, .. }) => {
             // Told as a call and its result; the info only if there is no other result.
-            let result_bytes = if result.is_empty() { len(info) } else { chunks_bytes(result, true) };
+            let result_bytes = match (error, result.is_empty()) {
+                (Some(error), _) => len(error) + chunks_bytes(result, true),
+                (None, true) => len(info),
+                (None, false) => chunks_bytes(result, true),
+            };
             2 * CALL_BYTES + MESSAGE_BYTES + len(name) + len(arguments) + result_bytes
         }
         Body::AgentHandoff(handoff) => 2 * CALL_BYTES + MESSAGE_BYTES + len(&handoff.next_agent_name),
@@ -69,8 +72,13 @@ pub fn settings_bytes(settings: &Settings) -> u64 {
 }
 
 fn tool_bytes(tool: &Tool) -> u64 {
-    let Tool::Function(Function { name, description, parameters, strict: _ }) = tool;
-    CALL_BYTES + len(name) + len(description) + parameters.as_ref().map_or(0, json_bytes)
+    match tool {
+        Tool::Function(Function { name, description, parameters, strict: _ }) => {
+            CALL_BYTES + len(name) + len(description) + parameters.as_ref().map_or(0, json_bytes)
+        }
+        // What the service runs is told as functions; what the provider knows itself is told by name.
+        Tool::Mcp(_) | Tool::HttpRequest(_) | Tool::Connector(_) | Tool::HumanHandoff(_) => CALL_BYTES,
+    }
 }
 
 fn json_bytes(object: &serde_json::Map<String, serde_json::Value>) -> u64 {
@@ -193,12 +201,12 @@ mod tests {
             tool_call_id: "call00001".into(),
             name: "weather".into(),
             arguments: r#"{"city":"Paris"}"#.into(),
-            confirmation: None,
+            ..FunctionCall::default()
         }));
         let result = entry(Body::FunctionResult(FunctionResult {
             tool_call_id: "call00001".into(),
             content: vec![Chunk::Text("rain".into())],
-            is_error: false,
+            ..FunctionResult::default()
         }));
         let run = |info: &str, result| {
             entry(Body::ToolExecution(ToolExecution {
@@ -206,7 +214,7 @@ mod tests {
                 arguments: "{}".into(),
                 info: info.into(),
                 result,
-                status: OutputStatus::Completed,
+                ..ToolExecution::default()
             }))
         };
         let informed = run("1234", Vec::new());

@@ -7,7 +7,7 @@ use prost::{Message, Oneof};
 
 pub(super) use self::{read::Read, write::Written};
 use super::{
-    entry::{ChunkRecord, NamedEntry},
+    entry::{ChunkRecord, DecisionRecord, NamedEntry},
     turn::{FailureRecord, FullTurn, TurnRecord},
 };
 
@@ -43,6 +43,11 @@ struct CallRecord {
     tool_call_id: String,
     #[prost(string, tag = "2")]
     name: String,
+    /// As of an entry's call.
+    #[prost(uint32, tag = "3")]
+    confirmation: u32,
+    #[prost(sint64, optional, tag = "4")]
+    confirmation_expires_at_us: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -56,7 +61,7 @@ struct EventRecord {
     /// From the event before, or from the turn's beginning.
     #[prost(sint64, tag = "3")]
     after_us: i64,
-    #[prost(oneof = "KindRecord", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "KindRecord", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     kind: Option<KindRecord>,
 }
 
@@ -78,6 +83,18 @@ enum KindRecord {
     Retry(Box<RetryRecord>),
     #[prost(message, tag = "11")]
     Switched(Box<SwitchRecord>),
+    #[prost(message, tag = "12")]
+    ToolStarted(Box<ToolStartedRecord>),
+    #[prost(message, tag = "13")]
+    ToolDelta(Box<ToolDeltaRecord>),
+    #[prost(message, tag = "14")]
+    ToolDone(Box<ToolDoneRecord>),
+    #[prost(message, tag = "15")]
+    HandoffStarted(Box<HandoffRecord>),
+    #[prost(message, tag = "16")]
+    HandoffDone(Box<HandoffRecord>),
+    #[prost(message, tag = "17")]
+    HumanHandoff(Box<HandoffRecord>),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -179,4 +196,77 @@ struct ResponseRecord {
     /// None: the row's turn.
     #[prost(message, optional, boxed, tag = "1")]
     turn: Option<Box<FullTurn>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ToolStartedRecord {
+    #[prost(uint32, tag = "1")]
+    entry: u32,
+    #[prost(uint32, tag = "2")]
+    output_index: u32,
+    #[prost(uint32, tag = "3")]
+    author: u32,
+    /// All that follows is as the output says.
+    #[prost(bool, tag = "4")]
+    usual: bool,
+    #[prost(string, tag = "5")]
+    name: String,
+    #[prost(string, tag = "6")]
+    arguments: String,
+    #[prost(string, optional, tag = "7")]
+    tool_call_id: Option<String>,
+    #[prost(bool, tag = "8")]
+    parallel: bool,
+    #[prost(message, optional, tag = "9")]
+    decision: Option<DecisionRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ToolDeltaRecord {
+    #[prost(uint32, tag = "1")]
+    entry: u32,
+    #[prost(uint32, tag = "2")]
+    output_index: u32,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    message: String,
+    #[prost(string, tag = "5")]
+    arguments: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ToolDoneRecord {
+    #[prost(uint32, tag = "1")]
+    entry: u32,
+    #[prost(uint32, tag = "2")]
+    output_index: u32,
+    /// All that follows is as the output says.
+    #[prost(bool, tag = "3")]
+    usual: bool,
+    #[prost(string, tag = "4")]
+    name: String,
+    #[prost(message, repeated, tag = "5")]
+    result: Vec<ChunkRecord>,
+    #[prost(string, tag = "6")]
+    info: String,
+    #[prost(string, optional, tag = "7")]
+    error: Option<String>,
+}
+
+/// The begin of a handoff, its end, or one to a person.
+#[derive(Clone, PartialEq, Message)]
+struct HandoffRecord {
+    #[prost(uint32, tag = "1")]
+    entry: u32,
+    #[prost(uint32, tag = "2")]
+    output_index: u32,
+    /// Not of the end.
+    #[prost(uint32, tag = "3")]
+    author: u32,
+    /// The agent's id; of a handoff to a person its message.
+    #[prost(string, tag = "4")]
+    text: String,
+    #[prost(string, tag = "5")]
+    name: String,
 }

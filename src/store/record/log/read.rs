@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        Damaged, ENTRY_ID_BYTES, at, entry_id, optional_id,
+        Damaged, ENTRY_ID_BYTES, at, entry, entry_id, optional_id,
         pieces::{Cursors, whole_arguments, whole_text},
         required,
     },
-    AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, KindRecord, LogRecord, OutputRecord, ResponseRecord,
-    RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord,
+    AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, HandoffRecord, KindRecord, LogRecord, OutputRecord,
+    ResponseRecord, RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord, ToolDeltaRecord, ToolDoneRecord,
+    ToolStartedRecord,
 };
 use crate::domain::{
-    Chunk, ConversationId, Entry, EntryId, Event, EventKind, Time, Turn, TurnId,
-    entry::Thinking,
-    event::{Author, CallHead},
+    Body, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Time, Turn, TurnId,
+    entry::{Decision, Thinking, ToolExecution},
+    event::{Author, CallHead, ToolHead},
 };
 
 /// A turn with its log, as it was read.
@@ -39,7 +40,7 @@ impl LogRecord {
             cursors: Cursors::default(),
             ids: self.other_ids.chunks(ENTRY_ID_BYTES).map(entry_id).collect::<Result<_, _>>()?,
             authors: self.authors.into_iter().map(Arc::<Author>::from).collect(),
-            calls: self.calls.into_iter().map(Arc::<CallHead>::from).collect(),
+            calls: self.calls.into_iter().map(Arc::<CallHead>::try_from).collect::<Result<_, _>>()?,
         };
         let mut before = (0u64, turn.created_at.unix_us);
         let mut events = Vec::with_capacity(self.events.len());
@@ -67,9 +68,14 @@ impl From<AuthorRecord> for Arc<Author> {
     }
 }
 
-impl From<CallRecord> for Arc<CallHead> {
-    fn from(CallRecord { tool_call_id, name }: CallRecord) -> Arc<CallHead> {
-        Arc::new(CallHead { tool_call_id, name })
+impl TryFrom<CallRecord> for Arc<CallHead> {
+    type Error = Damaged;
+
+    fn try_from(record: CallRecord) -> Result<Arc<CallHead>, Damaged> {
+        let CallRecord { tool_call_id, name, confirmation, confirmation_expires_at_us } = record;
+        let confirmation = entry::confirmation(confirmation)?;
+        let confirmation_expires_at = confirmation_expires_at_us.map(|unix_us| Time { unix_us });
+        Ok(Arc::new(CallHead { tool_call_id, name, confirmation, confirmation_expires_at }))
     }
 }
 
@@ -134,10 +140,70 @@ impl<'a> Reader<'a> {
                 let failure = Arc::new(required(failure)?.try_into()?);
                 EventKind::UpstreamSwitched { from_model, to_model, attempts, failure }
             }
+            KindRecord::ToolStarted(record) => self.tool_started(*record)?,
+            KindRecord::ToolDelta(record) => {
+                let ToolDeltaRecord { entry, output_index, name, message, arguments } = *record;
+                let entry_id = self.entry_id(entry)?;
+                EventKind::ToolExecutionDelta { entry_id, output_index, name: name.into(), message, arguments }
+            }
+            KindRecord::ToolDone(record) => self.tool_done(*record)?,
+            KindRecord::HandoffStarted(record) => {
+                let HandoffRecord { entry, output_index, author, text, name } = *record;
+                EventKind::AgentHandoffStarted {
+                    entry_id: self.entry_id(entry)?,
+                    output_index,
+                    previous_agent_id: text,
+                    previous_agent_name: name,
+                    author: at(&self.authors, author)?,
+                }
+            }
+            KindRecord::HandoffDone(record) => {
+                let HandoffRecord { entry, output_index, author: _, text, name } = *record;
+                let entry_id = self.entry_id(entry)?;
+                EventKind::AgentHandoffDone { entry_id, output_index, next_agent_id: text, next_agent_name: name }
+            }
+            KindRecord::HumanHandoff(record) => {
+                let HandoffRecord { entry, output_index, author, text, name: _ } = *record;
+                let author = at(&self.authors, author)?;
+                EventKind::HumanHandoff { entry_id: self.entry_id(entry)?, output_index, message: text, author }
+            }
             KindRecord::ResponseError(failure) => {
                 EventKind::ResponseError { failure: Arc::new((*failure).try_into()?) }
             }
         })
+    }
+
+    /// An output that is a run of a tool.
+    fn run(&self, index: u32) -> Result<&'a ToolExecution, Damaged> {
+        match self.output(index).map(|entry| &entry.body) {
+            Some(Body::ToolExecution(run)) => Ok(run),
+            Some(_) | None => Err(Damaged("an output is no run of a tool")),
+        }
+    }
+
+    fn tool_started(&self, record: ToolStartedRecord) -> Result<EventKind, Damaged> {
+        let ToolStartedRecord { entry, output_index, author, usual, name, arguments, tool_call_id, parallel, decision } =
+            record;
+        let head = if usual {
+            let ToolExecution { name, arguments, tool_call_id, parallel, decision, .. } = self.run(entry)?.clone();
+            ToolHead { name, arguments, tool_call_id, parallel, decision }
+        } else {
+            let decision = decision.map(Decision::try_from).transpose()?;
+            ToolHead { name, arguments, tool_call_id, parallel, decision }
+        };
+        let (entry_id, author) = (self.entry_id(entry)?, at(&self.authors, author)?);
+        Ok(EventKind::ToolExecutionStarted { entry_id, output_index, run: Arc::new(head), author })
+    }
+
+    fn tool_done(&self, record: ToolDoneRecord) -> Result<EventKind, Damaged> {
+        let ToolDoneRecord { entry, output_index, usual, name, result, info, error } = record;
+        let entry_id = self.entry_id(entry)?;
+        if usual {
+            let ToolExecution { name, result, info, error, .. } = self.run(entry)?.clone();
+            return Ok(EventKind::ToolExecutionDone { entry_id, output_index, name: name.into(), result, info, error });
+        }
+        let result = result.into_iter().map(Chunk::try_from).collect::<Result<_, _>>()?;
+        Ok(EventKind::ToolExecutionDone { entry_id, output_index, name: name.into(), result, info, error })
     }
 
     fn started(&self, record: StartedRecord) -> Result<EventKind, Damaged> {

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use super::{
     super::{
+        entry::{DecisionRecord, confirmation_number},
         entry_id_bytes, id_bytes,
         pieces::{Cursors, text_of, whole_arguments, whole_text},
     },
-    AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, EventRecord, KindRecord, LogRecord, OutputRecord,
-    ResponseRecord, RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord,
+    AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, EventRecord, HandoffRecord, KindRecord, LogRecord,
+    OutputRecord, ResponseRecord, RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord, ToolDeltaRecord,
+    ToolDoneRecord, ToolStartedRecord,
 };
 use crate::domain::{
-    Chunk, ConversationId, Entry, EntryId, Event, EventKind, Turn,
-    entry::Thinking,
-    event::{Author, CallHead},
+    Body, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Turn,
+    entry::{Thinking, ToolExecution},
+    event::{Author, CallHead, ToolHead},
 };
 
 /// A turn with its log, for writing.
@@ -49,11 +51,7 @@ impl From<&Written<'_>> for LogRecord {
                 .iter()
                 .map(|author| AuthorRecord { model: author.model.clone(), agent_id: author.agent_id.clone() })
                 .collect(),
-            calls: writer
-                .calls
-                .iter()
-                .map(|call| CallRecord { tool_call_id: call.tool_call_id.clone(), name: call.name.clone() })
-                .collect(),
+            calls: writer.calls.iter().map(|call| call_record(call)).collect(),
         }
     }
 }
@@ -150,7 +148,110 @@ impl<'a> Writer<'a> {
                     failure: Some((&**failure).into()),
                 }))
             }
+            EventKind::ToolExecutionStarted { entry_id, output_index, run, author } => {
+                KindRecord::ToolStarted(Box::new(self.tool_started(*entry_id, *output_index, run, author)))
+            }
+            EventKind::ToolExecutionDelta { entry_id, output_index, name, message, arguments } => {
+                KindRecord::ToolDelta(Box::new(ToolDeltaRecord {
+                    entry: self.entry(*entry_id),
+                    output_index: *output_index,
+                    name: name.to_string(),
+                    message: message.clone(),
+                    arguments: arguments.clone(),
+                }))
+            }
+            EventKind::ToolExecutionDone { entry_id, output_index, name, result, info, error } => {
+                let entry = self.entry(*entry_id);
+                let output_index = *output_index;
+                let usual = self.run(entry).is_some_and(|run| {
+                    run.name == **name && run.result == *result && run.info == *info && run.error == *error
+                });
+                KindRecord::ToolDone(Box::new(match usual {
+                    true => ToolDoneRecord { entry, output_index, usual, ..ToolDoneRecord::default() },
+                    false => ToolDoneRecord {
+                        entry,
+                        output_index,
+                        usual,
+                        name: name.to_string(),
+                        result: result.iter().map(Into::into).collect(),
+                        info: info.clone(),
+                        error: error.clone(),
+                    },
+                }))
+            }
+            EventKind::AgentHandoffStarted {
+                entry_id,
+                output_index,
+                previous_agent_id,
+                previous_agent_name,
+                author,
+            } => KindRecord::HandoffStarted(Box::new(HandoffRecord {
+                entry: self.entry(*entry_id),
+                output_index: *output_index,
+                author: index_of(&mut self.authors, author),
+                text: previous_agent_id.clone(),
+                name: previous_agent_name.clone(),
+            })),
+            EventKind::AgentHandoffDone { entry_id, output_index, next_agent_id, next_agent_name } => {
+                KindRecord::HandoffDone(Box::new(HandoffRecord {
+                    entry: self.entry(*entry_id),
+                    output_index: *output_index,
+                    author: 0,
+                    text: next_agent_id.clone(),
+                    name: next_agent_name.clone(),
+                }))
+            }
+            EventKind::HumanHandoff { entry_id, output_index, message, author } => {
+                KindRecord::HumanHandoff(Box::new(HandoffRecord {
+                    entry: self.entry(*entry_id),
+                    output_index: *output_index,
+                    author: index_of(&mut self.authors, author),
+                    text: message.clone(),
+                    name: String::new(),
+                }))
+            }
             EventKind::ResponseError { failure } => KindRecord::ResponseError(Box::new((&**failure).into())),
+        }
+    }
+
+    /// An output that is a run of a tool.
+    fn run(&self, index: u32) -> Option<&'a ToolExecution> {
+        match &self.output(index)?.body {
+            Body::ToolExecution(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    fn tool_started(
+        &mut self,
+        id: EntryId,
+        output_index: u32,
+        head: &ToolHead,
+        author: &'a Arc<Author>,
+    ) -> ToolStartedRecord {
+        let ToolHead { name, arguments, tool_call_id, parallel, decision } = head;
+        let entry = self.entry(id);
+        let author = index_of(&mut self.authors, author);
+        let usual = self.run(entry).is_some_and(|run| {
+            run.name == *name
+                && run.arguments == *arguments
+                && run.tool_call_id == *tool_call_id
+                && run.parallel == *parallel
+                && run.decision == *decision
+        });
+        if usual {
+            return ToolStartedRecord { entry, output_index, author, usual, ..ToolStartedRecord::default() };
+        }
+        ToolStartedRecord {
+            entry,
+            output_index,
+            author,
+            usual,
+            name: name.clone(),
+            arguments: arguments.clone(),
+            tool_call_id: tool_call_id.clone(),
+            parallel: *parallel,
+            decision: decision.as_ref().map(DecisionRecord::from),
         }
     }
 
@@ -179,6 +280,16 @@ impl<'a> Writer<'a> {
     fn piece(&mut self, entry: u32, content_index: u32, chunk: &Chunk) -> Option<u32> {
         let whole = whole_text(self.output(entry), content_index)?;
         self.cursors.cut(entry, content_index, whole, text_of(chunk)?)
+    }
+}
+
+fn call_record(call: &CallHead) -> CallRecord {
+    let CallHead { tool_call_id, name, confirmation, confirmation_expires_at } = call;
+    CallRecord {
+        tool_call_id: tool_call_id.clone(),
+        name: name.clone(),
+        confirmation: confirmation_number(*confirmation),
+        confirmation_expires_at_us: confirmation_expires_at.map(|time| time.unix_us),
     }
 }
 
