@@ -28,4 +28,5 @@ pub mod offline;
 pub mod proto;
 pub mod server;
 pub mod store;
+pub mod tools;
 pub mod upstream;

@@ -14,6 +14,7 @@ use crate::{
     grpc::{self, health::Health},
     offline::Offline,
     store::{self, Store},
+    tools::Tools,
 };
 
 /// Why the server could not run, or had to stop.
@@ -23,6 +24,8 @@ pub enum Error {
     Store(store::OpenError),
     /// The provider is configured so that it cannot be asked.
     Provider(String),
+    /// What a crash left cannot be read or kept.
+    Recovery(String),
     /// The network failed.
     Network(io::Error),
     /// The store stopped working; a restart finds all that was acknowledged.
@@ -34,6 +37,7 @@ impl fmt::Display for Error {
         match self {
             Error::Store(error) => write!(f, "{error}"),
             Error::Provider(text) => write!(f, "the provider cannot be used: {text}"),
+            Error::Recovery(text) => write!(f, "turns that a crash cut off cannot be kept: {text}"),
             Error::Network(error) => write!(f, "the network failed: {error}"),
             Error::StoreFailed => {
                 f.write_str("the store cannot be written any more; nothing acknowledged is lost, a restart recovers it")
@@ -48,7 +52,7 @@ impl std::error::Error for Error {
         match self {
             Error::Store(error) => error.source(),
             Error::Network(error) => error.source(),
-            Error::Provider(_) | Error::StoreFailed => None,
+            Error::Provider(_) | Error::Recovery(_) | Error::StoreFailed => None,
         }
     }
 }
@@ -83,7 +87,11 @@ impl Server {
         };
         let models = upstream::models(&config, offline.as_ref())?;
         let store = open(&config).await?;
-        let engine = Engine::new(store.clone(), models, engine_options(&config));
+        let engine = Engine::new(store.clone(), models, Tools::default(), engine_options(&config));
+        let recovered = engine.recover().await.map_err(|failure| Error::Recovery(failure.message))?;
+        if recovered > 0 {
+            tracing::warn!(turns = recovered, "turns that were cut off while tools ran are kept as incomplete");
+        }
         Ok(Server { config, store, engine, offline })
     }
 
@@ -204,6 +212,9 @@ fn engine_options(config: &Config) -> engine::Options {
         max_in_flight: config.turns.max_in_flight,
         history_cache_bytes: config.turns.history_cache_bytes,
         log_content: config.log.content,
+        max_tool_rounds: config.turns.max_tool_rounds,
+        max_handoffs: config.turns.max_handoffs,
+        max_parallel_tools: config.turns.max_parallel_tools,
         budgets: upstream::budgets(config),
     }
 }

@@ -13,6 +13,12 @@ pub struct Turns {
     pub max_in_flight: usize,
     /// Memory for histories that are ready to be sent.
     pub history_cache_bytes: u64,
+    /// How often the model of a turn may ask for tools that the service runs.
+    pub max_tool_rounds: u32,
+    /// How often a turn may go from agent to agent.
+    pub max_handoffs: u32,
+    /// How many tools one turn may run at once.
+    pub max_parallel_tools: usize,
 }
 
 impl Turns {
@@ -41,6 +47,24 @@ impl Turns {
                 Rule::mib(0..=1_048_576),
                 "128",
                 "Memory for histories that are ready to be sent, in MiB.",
+            ),
+            max_tool_rounds: from.get(
+                "turns.max_tool_rounds",
+                Rule::count(1..=1000),
+                "16",
+                "How often the model of a turn may ask for tools that the service runs.",
+            ),
+            max_handoffs: from.get(
+                "turns.max_handoffs",
+                Rule::count(0..=1000),
+                "8",
+                "How often a turn may go from agent to agent.",
+            ),
+            max_parallel_tools: from.get(
+                "turns.max_parallel_tools",
+                Rule::count(1..=1024),
+                "16",
+                "How many tools one turn may run at once.",
             ),
         }
     }

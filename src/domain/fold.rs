@@ -111,14 +111,20 @@ impl Outputs {
         self.slots.push(Slot::Closed(entry));
     }
 
+    /// How many outputs have begun.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether any output has begun.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Whether a function call is among them, which no other model can go on with.
-    pub fn has_calls(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot.entry().body, Body::FunctionCall(_)))
+    /// Whether a function call has begun that has not ended, which no other model can go on with.
+    pub fn has_open_calls(&self) -> bool {
+        let is_call = |entry: &Entry| matches!(entry.body, Body::FunctionCall(_));
+        self.slots.iter().any(|slot| matches!(slot, Slot::Open(entry) if is_call(entry)))
     }
 
     /// Whether something has begun that has not ended.

@@ -26,6 +26,6 @@ pub use money::Money;
 pub use omission::{Omission, OmissionKind};
 pub use settings::Settings;
 pub use spend::{Budget, ModelUsage, Spend};
-pub use tool::Tool;
+pub use tool::{Tool, ToolOutcome, ToolSpec};
 pub use turn::{FinishReason, Turn, TurnState, Usage};
 pub use version::Version;

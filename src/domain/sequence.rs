@@ -19,11 +19,8 @@ pub fn advance(pending: &mut Vec<String>, body: &Body) {
     match body {
         Body::FunctionCall(call) => pending.push(call.tool_call_id.clone()),
         Body::FunctionResult(result) => pending.retain(|id| *id != result.tool_call_id),
-        Body::MessageInput(_)
-        | Body::MessageOutput(_)
-        | Body::ToolExecution(_)
-        | Body::AgentHandoff(_)
-        | Body::HumanHandoff(_) => {}
+        Body::ToolExecution(run) => pending.retain(|id| Some(id) != run.tool_call_id.as_ref()),
+        Body::MessageInput(_) | Body::MessageOutput(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => {}
     }
 }
 
@@ -46,6 +43,13 @@ pub fn follow(pending: &[String], inputs: &[EntryDraft]) -> Result<Vec<String>, 
                 return Err(Failure::invalid_field(field, "must differ from the calls that wait for results"));
             }
             Body::FunctionCall(_) if after_call || open.is_empty() => {}
+            Body::ToolExecution(run) if run.tool_call_id.as_ref().is_some_and(|id| !open.contains(id)) => {
+                let field = format!("inputs[{i}].tool_execution.tool_call_id");
+                return Err(Failure::invalid_field(field, "must name a function call that waits, or be left out"));
+            }
+            // It answers one of them, or was run beside them.
+            Body::ToolExecution(run)
+                if run.tool_call_id.is_some() || (run.parallel && after_call_or_run(inputs, i)) => {}
             Body::FunctionCall(_)
             | Body::MessageInput(_)
             | Body::MessageOutput(_)
@@ -56,6 +60,12 @@ pub fn follow(pending: &[String], inputs: &[EntryDraft]) -> Result<Vec<String>, 
         advance(&mut open, &input.body);
     }
     Ok(open)
+}
+
+/// Whether the input before is one that the model asked for together with this one.
+fn after_call_or_run(inputs: &[EntryDraft], i: usize) -> bool {
+    let before = i.checked_sub(1).map(|before| &inputs[before].body);
+    matches!(before, Some(Body::FunctionCall(_) | Body::ToolExecution(_)))
 }
 
 /// `TOOL_RESULTS_MISSING` if calls wait.
@@ -73,7 +83,7 @@ pub fn require_none(pending: &[String]) -> Result<(), Failure> {
 pub enum Ending {
     /// There is nothing, or nothing that asks for an answer.
     Answered,
-    /// A question or a result: the model answers it.
+    /// A question, a result or a handoff to an agent: the model answers it.
     Open,
     /// A piece of an answer, given or cut off: the model continues it.
     Unfinished,
@@ -92,8 +102,7 @@ pub fn ending(last: Option<&Body>) -> Ending {
             OutputStatus::Incomplete => Ending::Unfinished,
             OutputStatus::Completed => Ending::Answered,
         },
-        Some(Body::FunctionCall(_) | Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_)) | None => {
-            Ending::Answered
-        }
+        Some(Body::ToolExecution(_) | Body::AgentHandoff(_)) => Ending::Open,
+        Some(Body::FunctionCall(_) | Body::HumanHandoff(_)) | None => Ending::Answered,
     }
 }

@@ -1,11 +1,18 @@
 //! From a provider's pieces to a turn's events: which entry and which chunk each piece belongs to.
+//!
+//! Calls that the service runs are held back until the model has finished: they become runs of tools and not calls. All others
+//! are shown as they come.
 
 use std::sync::Arc;
 
-use super::ids;
+use super::{
+    ids,
+    toolset::{Consent, Runner, Toolset},
+};
 use crate::{
     domain::{
-        Chunk, EntryId, EventKind, Failure, FinishReason, Reason,
+        Chunk, EntryId, EventKind, Failure, FinishReason, Reason, Time,
+        entry::Confirmation,
         event::{Author, CallHead},
         ids::EntryKind,
     },
@@ -15,6 +22,7 @@ use crate::{
 /// Turns pieces into events, and keeps what is no event.
 pub(super) struct Assembler {
     author: Arc<Author>,
+    tools: Arc<Toolset>,
     outputs: u32,
     message: Option<Message>,
     calls: Vec<Call>,
@@ -40,20 +48,42 @@ enum Flow {
 
 struct Call {
     index: u32,
-    entry_id: EntryId,
-    output_index: u32,
-    head: Arc<CallHead>,
+    kind: CallKind,
+}
+
+enum CallKind {
+    Shown { entry_id: EntryId, output_index: u32, head: Arc<CallHead> },
+    Held(Held),
+}
+
+/// A call that the service deals with.
+pub(super) struct Held {
+    pub(super) name: String,
+    pub(super) arguments: String,
+    pub(super) runner: Runner,
 }
 
 impl Assembler {
     /// For the first model that is asked.
-    pub(super) fn new(author: Author) -> Assembler {
-        Assembler { author: Arc::new(author), outputs: 0, message: None, calls: Vec::new(), finish: None }
+    pub(super) fn new(author: Author, tools: Arc<Toolset>) -> Assembler {
+        Assembler { author: Arc::new(author), tools, outputs: 0, message: None, calls: Vec::new(), finish: None }
     }
 
-    /// What comes from here on is this author's. Another one goes on in a chunk of its own.
+    /// Who writes at the moment.
+    pub(super) fn author(&self) -> &Arc<Author> {
+        &self.author
+    }
+
+    /// From here on the model may use these.
+    pub(super) fn offers(&mut self, tools: Arc<Toolset>) {
+        self.tools = tools;
+    }
+
+    /// What comes from here on is this author's. Another one goes on in a chunk of its own, and what was held back of an answer
+    /// that broke off is asked for anew.
     pub(super) fn written_by(&mut self, author: Author) {
         self.finish = None;
+        self.calls.retain(|call| matches!(call.kind, CallKind::Shown { .. }));
         if *self.author != author {
             self.author = Arc::new(author);
             if let Some(message) = &mut self.message {
@@ -62,14 +92,30 @@ impl Assembler {
         }
     }
 
+    /// The model has finished an answer: what it asked of the service, in its order. What comes next is a new answer.
+    pub(super) fn end_round(&mut self) -> Vec<Held> {
+        self.message = None;
+        let calls = std::mem::take(&mut self.calls).into_iter();
+        let held = calls.filter_map(|call| match call.kind {
+            CallKind::Held(held) => Some(held),
+            CallKind::Shown { .. } => None,
+        });
+        held.collect()
+    }
+
+    /// The place of an output that is none of the model's.
+    pub(super) fn next_output(&mut self) -> u32 {
+        next(&mut self.outputs)
+    }
+
     /// The event that a piece is, if it is one.
-    pub(super) fn take(&mut self, piece: Piece) -> Result<Option<EventKind>, Failure> {
+    pub(super) fn take(&mut self, piece: Piece, now: Time) -> Result<Option<EventKind>, Failure> {
         match piece {
             Piece::Text(text) if text.is_empty() => Ok(None),
             Piece::Text(text) => Ok(Some(self.content(Chunk::Text(text), Some(Flow::Text)))),
             Piece::Thinking(thinking) => Ok(Some(self.content(Chunk::Thinking(thinking), Some(Flow::Thinking)))),
             Piece::Chunk(chunk) => Ok(Some(self.content(chunk, None))),
-            Piece::Call { index, name, arguments } => self.call(index, name, arguments).map(Some),
+            Piece::Call { index, name, arguments } => self.call(index, name, arguments, now),
             Piece::Finish(reason) => {
                 self.finish = Some(reason);
                 Ok(None)
@@ -100,20 +146,19 @@ impl Assembler {
         }
     }
 
-    fn call(&mut self, index: u32, name: Option<String>, arguments: String) -> Result<EventKind, Failure> {
+    fn call(
+        &mut self,
+        index: u32,
+        name: Option<String>,
+        arguments: String,
+        now: Time,
+    ) -> Result<Option<EventKind>, Failure> {
         let known = self.calls.iter().position(|call| call.index == index);
         let at = match (known, name) {
             (Some(at), _) => at,
             (None, Some(name)) => {
-                let entry_id = EntryId { kind: EntryKind::FunctionCall, uuid: ids::entry_uuid() };
-                // Ours inside; each provider's own form is made at its edge.
-                let head = Arc::new(CallHead {
-                    tool_call_id: entry_id.to_string(),
-                    name,
-                    confirmation: None,
-                    confirmation_expires_at: None,
-                });
-                self.calls.push(Call { index, entry_id, output_index: next(&mut self.outputs), head });
+                let kind = self.begin(name, now);
+                self.calls.push(Call { index, kind });
                 self.calls.len() - 1
             }
             (None, None) => {
@@ -121,15 +166,43 @@ impl Assembler {
                 return Err(Failure::new(Reason::UpstreamProtocolError, text));
             }
         };
-        let call = &self.calls[at];
-        Ok(EventKind::FunctionCallDelta {
-            entry_id: call.entry_id,
-            output_index: call.output_index,
-            call: call.head.clone(),
-            author: self.author.clone(),
-            arguments,
+        let author = self.author.clone();
+        Ok(match &mut self.calls[at].kind {
+            CallKind::Held(held) => {
+                held.arguments.push_str(&arguments);
+                None
+            }
+            CallKind::Shown { entry_id, output_index, head } => Some(EventKind::FunctionCallDelta {
+                entry_id: *entry_id,
+                output_index: *output_index,
+                call: head.clone(),
+                author,
+                arguments,
+            }),
         })
     }
+
+    fn begin(&mut self, name: String, now: Time) -> CallKind {
+        let runner = self.tools.runner(&name);
+        let consent = runner.consent();
+        if !matches!(runner, Runner::Caller) && consent.is_none() {
+            return CallKind::Held(Held { name, arguments: String::new(), runner });
+        }
+        let entry_id = EntryId { kind: EntryKind::FunctionCall, uuid: ids::entry_uuid() };
+        let head = Arc::new(CallHead {
+            // Ours inside; each provider's own form is made at its edge.
+            tool_call_id: entry_id.to_string(),
+            name,
+            confirmation: consent.map(|_| Confirmation::Pending),
+            confirmation_expires_at: consent.and_then(|consent| expiry(consent, now)),
+        });
+        CallKind::Shown { entry_id, output_index: next(&mut self.outputs), head }
+    }
+}
+
+fn expiry(consent: Consent, now: Time) -> Option<Time> {
+    let Consent { ttl_s } = consent;
+    (ttl_s > 0).then(|| Time { unix_us: now.unix_us.saturating_add(i64::from(ttl_s) * 1_000_000) })
 }
 
 fn next(counter: &mut u32) -> u32 {

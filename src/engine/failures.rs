@@ -168,6 +168,33 @@ fn limit_text(limit: Limit) -> &'static str {
     }
 }
 
+/// An MCP server that the configuration does not name.
+pub(super) fn no_mcp_server(tool: usize, server: &str, there: &[&str]) -> Failure {
+    let known = match there {
+        [] => "none is configured".to_owned(),
+        _ => format!("there are {}", there.join(", ")),
+    };
+    let text = format!("must name an MCP server of the configuration, and {server:?} is none: {known}");
+    Failure::invalid_field(format!("tools[{tool}].mcp.server"), text)
+}
+
+/// The tools of a server can't be told to the model, so it is not asked.
+pub(super) fn tools_unavailable(server: &str, error: &impl std::fmt::Display) -> Failure {
+    Failure::new(Reason::ToolsUnavailable, format!("the tools of {server} are not there: {error}"))
+        .with("server", server)
+}
+
+/// The turn came to one of its own limits.
+pub(super) fn turn_limit(limit: &'static str, text: String) -> Failure {
+    Failure::new(Reason::TurnLimitExceeded, text).with("limit", limit)
+}
+
+/// A tool failed that the turn can't go on without.
+pub(super) fn tool_failed(tool: &str) -> Failure {
+    let text = format!("the tool {tool} failed, and the turn can't go on without it; its entry says why");
+    Failure::new(Reason::ToolFailed, text).with("tool", tool)
+}
+
 pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

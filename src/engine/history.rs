@@ -7,13 +7,15 @@ use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::{
-    Shared, failures,
+    Shared, decide, failures,
+    lead::Lead,
     models::Target,
     request::{Base, TurnRequest},
 };
 use crate::{
     domain::{
         Body, ConversationId, Entry, EntryId, Failure, Reason, Spend,
+        entry::FunctionCall,
         sequence::{self, Ending},
     },
     store::Stored,
@@ -35,8 +37,10 @@ pub(super) struct Ground {
     pub(super) parent: Option<Stored>,
     /// How many of its entries are kept.
     pub(super) kept: u64,
-    /// The calls that wait for results.
+    /// The calls that wait for results or consent.
     pub(super) pending: Vec<String>,
+    /// They themselves, if the request does not answer all of them.
+    pub(super) waiting: Vec<FunctionCall>,
     /// The history; `None` if no model will be asked.
     pub(super) history: Option<History>,
     /// The last entry of the history.
@@ -53,6 +57,9 @@ pub(super) struct Histories {
 
 /// Loads block on the disk. More at once would not make it faster and would take the threads that others wait for.
 const LOADS_AT_ONCE: usize = 8;
+
+/// Entries looked at together for calls that wait.
+const READ_AT_ONCE: u64 = 64;
 
 impl Histories {
     pub(super) fn new(max_bytes: u64) -> Histories {
@@ -76,22 +83,22 @@ impl Histories {
 }
 
 impl Shared {
-    /// Finds what a request runs on, and the model that it asks, if it asks one.
+    /// Finds what a request runs on, who leads it, and the model that it asks, if it asks one.
     pub(super) async fn ground(
         self: &Arc<Shared>,
         request: &TurnRequest,
-    ) -> Result<(Ground, Option<Arc<Target>>), Failure> {
+    ) -> Result<(Ground, Lead, Option<Arc<Target>>), Failure> {
         let parent = match &request.base {
             Base::Start => None,
             Base::Append { conversation_id, .. } | Base::Restart { conversation_id, .. } => {
                 Some(self.find(*conversation_id)?)
             }
         };
-        let target = (!request.skip_completion).then(|| {
-            let inherited = parent.as_ref().map(|parent| parent.version.settings.model.as_str());
-            self.models.target(request.overrides.model.as_deref().or(inherited).unwrap_or_default())
-        });
-        let ground = match (&request.base, parent) {
+        let asks = !request.skip_completion;
+        let inherited = parent.as_ref().map(|parent| &parent.version.settings);
+        let lead = self.lead_of(inherited, request.overrides.clone(), asks)?;
+        let target = asks.then(|| self.models.target(&lead.settings.model));
+        let mut ground = match (&request.base, parent) {
             (Base::Append { require_head, .. }, Some(parent)) => {
                 if *require_head && !self.store.is_head(&parent).map_err(failures::store)? {
                     let heads = self.store.heads_below(&parent, 16).map_err(failures::store)?;
@@ -107,7 +114,34 @@ impl Shared {
             }
             (Base::Start | Base::Append { .. } | Base::Restart { .. }, _) => self.nothing(target.as_deref())?,
         };
-        Ok((ground, target))
+        let answered = decide::results(&request.inputs);
+        if ground.pending.iter().any(|id| !answered.contains(id.as_str())) {
+            ground.waiting = self.waiting(&ground).await?;
+        }
+        Ok((ground, lead, target))
+    }
+
+    /// The calls that wait, as they stand in the history: as a rule at its end.
+    async fn waiting(self: &Arc<Shared>, ground: &Ground) -> Result<Vec<FunctionCall>, Failure> {
+        let Some(parent) = ground.parent.clone() else { return Ok(Vec::new()) };
+        let (shared, mut end, pending) = (self.clone(), ground.kept, ground.pending.clone());
+        let find = move || {
+            let mut found: Vec<FunctionCall> = Vec::new();
+            while end > 0 && found.len() < pending.len() {
+                let begin = end.saturating_sub(READ_AT_ONCE);
+                let entries = shared.store.entries(&parent, begin..end, usize::MAX).map_err(failures::store)?;
+                for entry in entries.iter().rev() {
+                    match &entry.body {
+                        Body::FunctionCall(call) if pending.contains(&call.tool_call_id) => found.push(call.clone()),
+                        _ => {}
+                    }
+                }
+                end = begin;
+            }
+            found.reverse();
+            Ok(found)
+        };
+        self.blocking(find).await?
     }
 
     /// Runs something that may wait for the disk where it holds up nobody else.
@@ -131,7 +165,15 @@ impl Shared {
             Ok(History { transcript: target.provider.encode(&[])?, ending: Ending::Answered, bytes: 0 })
         };
         let history = asked.map(encode).transpose()?;
-        Ok(Ground { parent: None, kept: 0, pending: Vec::new(), history, last_entry: None, spend: Spend::default() })
+        Ok(Ground {
+            parent: None,
+            kept: 0,
+            pending: Vec::new(),
+            waiting: Vec::new(),
+            history,
+            last_entry: None,
+            spend: Spend::default(),
+        })
     }
 
     async fn whole(self: &Arc<Shared>, parent: Stored, asked: Option<&Target>) -> Result<Ground, Failure> {
@@ -143,6 +185,7 @@ impl Shared {
         Ok(Ground {
             kept: version.entry_count,
             pending: version.pending_calls.clone(),
+            waiting: Vec::new(),
             history,
             last_entry: version.last_entry,
             spend: version.spend.clone(),
@@ -180,6 +223,7 @@ impl Shared {
         Ok(Ground {
             kept,
             pending: sequence::pending_calls(entries.iter().map(AsRef::as_ref)),
+            waiting: Vec::new(),
             history: provider.map(|provider| encode(provider, &entries)).transpose()?,
             last_entry: entries.last().map(|entry| entry.id),
             spend: self.store.spend_at(&parent, kept).map_err(failures::store)?,

@@ -59,9 +59,14 @@ impl Log {
         self.progress.send_replace(Progress { len, ended });
     }
 
+    /// The events so far.
+    pub(super) fn snapshot(&self) -> Vec<Event> {
+        self.lock().clone()
+    }
+
     /// The events so far and those to come, which `next` describes, as the store keeps them.
     pub(super) fn snapshot_with(&self, at: Time, next: EventKind) -> Vec<Event> {
-        let mut events = self.lock().clone();
+        let mut events = self.snapshot();
         let sequence = events.len() as u64 + 1;
         events.push(Event { sequence, first_sequence: sequence, created_at: at, kind: next });
         events

@@ -2,23 +2,29 @@
 //!
 //! Knows the domain, the store and the providers; nothing of gRPC. Everything that a caller can ask is a method of [`Engine`].
 
+mod agents;
 mod ask;
 mod assemble;
 mod budgets;
+mod decide;
 mod failures;
 mod history;
 mod ids;
+mod lead;
 mod list_models;
 mod live;
 mod log;
 mod models;
 mod plan;
 mod read;
+mod recover;
 mod registry;
 pub mod request;
 mod retry;
+mod rounds;
 mod run;
 mod targets;
+mod toolset;
 mod transfer;
 pub mod window;
 
@@ -55,6 +61,7 @@ pub use self::{
 use crate::{
     domain::{Failure, Turn, TurnId},
     store::Store,
+    tools::Tools,
 };
 pub use crate::{
     store::Ended,
@@ -74,6 +81,12 @@ pub struct Options {
     pub history_cache_bytes: u64,
     /// Put prompts and answers into the log.
     pub log_content: bool,
+    /// How often a turn's model may ask for tools that the service runs.
+    pub max_tool_rounds: u32,
+    /// How often a turn may go from agent to agent.
+    pub max_handoffs: u32,
+    /// Tools that one turn runs at once.
+    pub max_parallel_tools: usize,
     /// Ceilings on what all turns may spend.
     pub budgets: Vec<WindowBudget>,
 }
@@ -88,6 +101,7 @@ struct Shared {
     store: Store,
     models: Models,
     budgets: Budgets,
+    tools: Tools,
     options: Options,
     registry: Arc<Registry>,
     histories: Histories,
@@ -145,7 +159,7 @@ impl Handle {
 
 impl Engine {
     /// An engine on this store that asks these models.
-    pub fn new(store: Store, models: ModelOptions, options: Options) -> Engine {
+    pub fn new(store: Store, models: ModelOptions, tools: Tools, options: Options) -> Engine {
         let models = Models::new(models);
         let windows = options.budgets.iter().cloned().map(|budget| models.named(budget)).collect();
         let shared = Shared {
@@ -156,6 +170,7 @@ impl Engine {
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
+            tools,
             budgets: Budgets::new(store.clone(), windows),
             store,
             options,
@@ -263,9 +278,9 @@ impl Engine {
         let live = Arc::new(Live::new(Opening {
             id: plan.id,
             parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
-            model: plan.settings.model.clone(),
-            agent_id: plan.settings.agent_id.clone(),
-            agent_version: None,
+            model: plan.lead.settings.model.clone(),
+            agent_id: plan.lead.settings.agent_id.clone(),
+            agent_version: plan.lead.agent.as_ref().map(|agent| agent.version),
             created_at,
             reattachable: caller.streaming || request.is_some(),
             request,
@@ -273,7 +288,7 @@ impl Engine {
         let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
         live.log.push(created_at, [run::started(&plan)]);
         let handle = attach(&live);
-        let span = tracing::info_span!("turn", id = %plan.id, model = %plan.settings.model);
+        let span = tracing::info_span!("turn", id = %plan.id, model = %plan.lead.settings.model);
         let run = Run { shared: shared.clone(), place, plan };
         shared.tasks.spawn(run.run().instrument(span));
         Ok(handle)

@@ -5,15 +5,18 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    decide::{self, Agreed},
     history::{Ground, History},
     ids,
+    lead::Lead,
     models::Target,
-    request::{Forwarding, Overrides, TurnRequest},
+    request::{Forwarding, ToolUse, TurnRequest},
 };
 use crate::{
     domain::{
         Entry, Failure, Reason, Settings, Spend, TurnId,
-        entry::{Body, EntryDraft},
+        entry::{Body, EntryDraft, Role},
+        ids::EntryKind,
         sequence::{self, Ending},
     },
     store::Stored,
@@ -26,12 +29,21 @@ pub(super) struct Plan {
     pub(super) parent: Option<Stored>,
     pub(super) kept: u64,
     pub(super) inputs: Arc<[Arc<Entry>]>,
-    pub(super) settings: Arc<Settings>,
-    /// The calls that wait for results after the inputs.
+    /// Who leads it at its beginning.
+    pub(super) lead: Lead,
+    /// The calls that wait for results or consent after the inputs; those that are run are among them.
     pub(super) pending: Vec<String>,
+    /// The calls that are run before a model is asked.
+    pub(super) agreed: Vec<Agreed>,
+    /// How it deals with tools and agents.
+    pub(super) tool_use: ToolUse,
     pub(super) last_entry: Option<crate::domain::EntryId>,
     /// What the model is asked; `None`: it isn't.
     pub(super) question: Option<Question>,
+    /// A model is asked, or would be if nothing waited.
+    pub(super) asks: bool,
+    /// Some calls still wait: what was agreed to is run, and the model is not asked.
+    pub(super) waits: bool,
     pub(super) store: bool,
     pub(super) require_head: bool,
     pub(super) deadline: Instant,
@@ -67,24 +79,32 @@ pub(super) struct Terms {
 /// Decides what a turn does on this ground.
 pub(super) fn plan(
     request: TurnRequest,
-    (ground, target): (Ground, Option<Arc<Target>>),
+    (ground, lead, target): (Ground, Lead, Option<Arc<Target>>),
     terms: Terms,
 ) -> Result<Plan, Failure> {
-    let TurnRequest { base: _, inputs, overrides, store, skip_completion, request: _, forwarding, tool_use: _ } =
+    let TurnRequest { base: _, inputs, overrides: _, store, skip_completion, request: _, forwarding, tool_use } =
         request;
+    let now = ids::now();
+    let decide::Decided { answers, agreed } = decide::decide(&ground.waiting, &tool_use, &inputs, now)?;
+    check_skipped(skip_completion, &agreed)?;
+    let inputs: Vec<EntryDraft> = answers.into_iter().chain(inputs).collect();
     let pending = sequence::follow(&ground.pending, &inputs)?;
-    if !skip_completion {
-        sequence::require_none(&pending)?;
+    let is_agreed = |id: &String| agreed.iter().any(|call| call.tool_call_id == *id);
+    let left: Vec<String> = pending.iter().filter(|id| !is_agreed(id)).cloned().collect();
+    let waits = !left.is_empty() && !tool_use.confirmations.is_empty();
+    if !skip_completion && !left.is_empty() && !waits {
+        return Err(decide::missing(&ground.waiting, &left));
+    }
+    let asks = !skip_completion && !is_a_persons_answer(&ground, &inputs);
+    if asks && agreed.is_empty() && !waits {
         require_question(&ground, &inputs)?;
     }
-    let settings = settle(ground.parent.as_ref(), overrides)?;
-    let now = ids::now();
     let inputs: Arc<[Arc<Entry>]> =
         inputs.into_iter().map(|draft| Arc::new(draft.into_entry(ids::entry_uuid(), now))).collect();
     check_key(terms.key.is_some(), target.as_deref())?;
     let question = match (ground.history, target) {
-        (Some(history), Some(target)) => Some(ask(target, &settings, &history, &inputs, terms.stream)?),
-        (_, None) | (None, _) => None,
+        (Some(history), Some(target)) if asks => Some(ask(target, &lead.settings, &history, &inputs, terms.stream)?),
+        (_, _) => None,
     };
     Ok(Plan {
         id: terms.id,
@@ -92,9 +112,13 @@ pub(super) fn plan(
         parent: ground.parent,
         kept: ground.kept,
         inputs,
-        settings,
+        lead,
         pending,
+        agreed,
+        tool_use,
         question,
+        asks,
+        waits,
         store,
         require_head: terms.require_head,
         deadline: terms.deadline,
@@ -103,6 +127,25 @@ pub(super) fn plan(
         key: terms.key,
         spend: ground.spend,
     })
+}
+
+/// Calls are run by a turn that goes on with what came of them.
+fn check_skipped(skip_completion: bool, agreed: &[Agreed]) -> Result<(), Failure> {
+    if skip_completion && !agreed.is_empty() {
+        let text = "must be left out when calls are allowed: the model goes on with what came of them";
+        return Err(Failure::invalid_field("skip_completion", text));
+    }
+    Ok(())
+}
+
+/// Whether a person who was asked answers in the assistant's place: there is nothing for a model to add.
+fn is_a_persons_answer(ground: &Ground, inputs: &[EntryDraft]) -> bool {
+    let asked = ground.last_entry.is_some_and(|last| last.kind == EntryKind::HumanHandoff);
+    let answers = |input: &EntryDraft| match &input.body {
+        Body::MessageInput(message) => message.role == Role::Assistant && !message.prefix,
+        _ => false,
+    };
+    asked && !inputs.is_empty() && inputs.iter().all(answers)
 }
 
 fn ask(
@@ -157,45 +200,4 @@ fn require_question(ground: &Ground, inputs: &[EntryDraft]) -> Result<(), Failur
             Err(Failure::new(Reason::NothingToAnswer, text))
         }
     }
-}
-
-/// The settings of the new version: the parent's, as one shared value, unless something changes.
-fn settle(parent: Option<&Stored>, overrides: Overrides) -> Result<Arc<Settings>, Failure> {
-    let Overrides { model, agent_id, agent_pin: _, instructions, tools, completion_args, metadata, tree_budget } =
-        overrides;
-    if let Some(agent_id) = agent_id {
-        return Err(Failure::not_found(Reason::AgentNotFound, "agent", agent_id));
-    }
-    let inherited = parent.map(|parent| parent.version.settings.clone()).unwrap_or_default();
-    let changes =
-        model.is_some() || instructions.is_some() || tools.is_some() || completion_args.is_some() || metadata.is_some();
-    if !changes {
-        return Ok(inherited);
-    }
-    let mut settings = Arc::unwrap_or_clone(inherited);
-    settings.model = model.unwrap_or(settings.model);
-    settings.instructions = instructions.unwrap_or(settings.instructions);
-    settings.tools = tools.unwrap_or(settings.tools);
-    settings.completion_args = completion_args.unwrap_or(settings.completion_args);
-    settings.metadata = metadata.unwrap_or(settings.metadata);
-    settings.tree_budget = tree_budget.or(settings.tree_budget);
-    check_tool_choice(&settings)?;
-    Ok(Arc::new(settings))
-}
-
-/// A choice that names a function needs that function, wherever the two come from.
-fn check_tool_choice(settings: &Settings) -> Result<(), Failure> {
-    use crate::domain::{settings::ToolChoice, tool::Tool};
-    let Some(ToolChoice::Function(name)) = &settings.completion_args.tool_choice else { return Ok(()) };
-    let known = settings.tools.iter().any(|tool| match tool {
-        Tool::Function(function) => function.name == *name,
-        Tool::HttpRequest(request) => request.name == *name,
-        // Which tools a server has is known only when it is asked.
-        Tool::Mcp(_) => true,
-        Tool::Connector(_) | Tool::HumanHandoff(_) => false,
-    });
-    if known {
-        return Ok(());
-    }
-    Err(Failure::invalid_field("completion_args.tool_choice.function_name", "must name one of the tools"))
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::{
     Shared,
-    ask::{Asking, Progress, Tally, Total},
+    ask::{Progress, Total},
     assemble::Assembler,
     budgets::Purse,
     failures,
@@ -16,11 +16,12 @@ use super::{
     live::Stop,
     plan::{Plan, Question},
     registry::Place,
+    rounds::Rounds,
 };
 use crate::{
     domain::{
-        Body, EventKind, Failure, FinishReason, Omission, Reason, Time, Turn, TurnState, Version, event::Author,
-        fold::Outputs, sequence,
+        Entry, EventKind, Failure, FinishReason, Omission, Reason, Settings, Time, Turn, TurnState, Version,
+        event::Author, fold::Outputs, sequence,
     },
     store::{self, Charge, Commit, Ended, Stored},
     upstream::estimate::weigh,
@@ -39,6 +40,14 @@ struct Outcome {
     finish: Option<FinishReason>,
     total: Total,
     omissions: Vec<Omission>,
+    /// What the new version keeps.
+    kept: Arc<Settings>,
+    /// It is the caller's turn, without a call that waits.
+    hands_back: bool,
+    /// It was journaled.
+    journaled: bool,
+    /// The history with some of the outputs.
+    history: Option<(History, usize)>,
     /// What it spent of budgets. Lives until the commit, so that nobody reads the rows before it.
     purse: Option<Purse>,
     /// Why it did not come to its own end.
@@ -55,16 +64,17 @@ impl Run {
     /// Runs the turn to its terminal event.
     pub(super) async fn run(mut self) {
         let question = self.plan.question.take();
-        let outcome = match &question {
-            Some(question) => self.ask(question).await,
-            None => Outcome::unasked(),
+        let mut outcome = match &question {
+            Some(question) if !(self.plan.waits && self.plan.agreed.is_empty()) => self.ask(question).await,
+            Some(_) | None => Outcome::unasked(&self.plan),
         };
-        let (turn, purse) = self.close(outcome);
+        let turn = self.close(&mut outcome);
+        let Outcome { purse, kept, journaled, history, .. } = outcome;
         let charges = purse.as_ref().map(Purse::charges).unwrap_or_default();
-        let (turn, stored) = self.settle(turn, charges).await;
+        let (turn, stored) = self.settle(turn, kept, charges, journaled).await;
         drop(purse);
-        if let (Some(stored), Some(question)) = (stored, question) {
-            self.remember(&turn, &stored, &question);
+        if let (Some(stored), Some(question), Some((history, known))) = (stored, question, history) {
+            self.remember(&turn, &stored, &question, history, known);
         }
         self.announce(turn);
     }
@@ -72,27 +82,20 @@ impl Run {
     async fn ask(&self, question: &Question) -> Outcome {
         let live = &self.place.live;
         let mut stop = pin!(live.stopped(self.plan.deadline, self.shared.options.grace));
-        let settings = &self.plan.settings;
+        let settings = &self.plan.lead.settings;
         let author = Author { model: question.target.name.clone(), agent_id: settings.agent_id.clone() };
-        let mut progress = Progress {
-            outputs: Outputs::default(),
-            assembler: Assembler::new(author),
-            tally: Tally::default(),
-            purse: self.purse(),
-            omissions: Vec::new(),
-            pieces: 0,
-        };
+        let assembler = Assembler::new(author, Arc::default());
+        let mut progress = Progress::new(&self.plan, question, assembler, self.purse());
         let cut = {
-            let mut asking = Asking::new(&self.shared, &self.place, &self.plan, question, &mut progress);
-            let mut asked = pin!(asking.ask());
+            let mut working = pin!(self.work(question, &mut progress));
             let result = tokio::select! {
                 biased;
                 // What waits until the same moment knows better what it has waited for.
                 why = &mut stop => match why {
-                    Stop::Deadline => asked.as_mut().now_or_never().ok_or(why),
+                    Stop::Deadline => working.as_mut().now_or_never().ok_or(why),
                     Stop::Cancelled | Stop::Abandoned | Stop::Shutdown => Err(why),
                 },
-                result = &mut asked => Ok(result),
+                result = &mut working => Ok(result),
             };
             match result {
                 Ok(ended) => ended.err().map(|failure| Cut { failure, cancelled: false }),
@@ -100,13 +103,16 @@ impl Run {
             }
         };
         progress.stop();
-        let Progress { outputs, assembler, tally, purse, omissions, pieces: _ } = progress;
-        let (finish, total) = (assembler.finish, tally.total(&question.target.name));
-        Outcome { outputs, finish, total, omissions, purse: Some(purse), cut }
+        Outcome::asked(progress, question, cut)
+    }
+
+    async fn work(&self, question: &Question, progress: &mut Progress) -> Result<(), Failure> {
+        let led = self.shared.equip(&self.plan.lead, &self.plan.forwarding).await?;
+        Rounds::new(&self.shared, &self.place, &self.plan, question, led, progress).work().await
     }
 
     fn cut_by(&self, why: Stop) -> Cut {
-        let model = &self.plan.settings.model;
+        let model = &self.plan.lead.settings.model;
         let (reason, text) = match (why, self.plan.timeout) {
             (Stop::Cancelled, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
             (Stop::Abandoned, _) => {
@@ -129,13 +135,14 @@ impl Run {
     fn purse(&self) -> Purse {
         let plan = &self.plan;
         let root = plan.parent.as_ref().map_or(plan.id.conversation(), |parent| parent.version.root_id);
-        self.shared.budgets.purse(plan.id, root, plan.forwarding.budget, plan.settings.tree_budget)
+        self.shared.budgets.purse(plan.id, root, plan.forwarding.budget, plan.lead.kept.tree_budget)
     }
 
-    /// The turn as it ended, before it is stored. Announces the finished entries.
-    fn close(&self, outcome: Outcome) -> (Turn, Option<Purse>) {
-        let Outcome { mut outputs, finish, total, omissions, purse, cut } = outcome;
-        let Total { usage, cost, models } = total;
+    /// The turn as it ended, before it is stored. Announces the entries that end with it.
+    fn close(&self, outcome: &mut Outcome) -> Turn {
+        let cut = outcome.cut.take();
+        let Total { usage, cost, models } = std::mem::take(&mut outcome.total);
+        let (outputs, finish) = (&mut outcome.outputs, outcome.finish);
         let now = ids::now();
         let whole = match finish {
             Some(FinishReason::Length | FinishReason::ModelLength | FinishReason::ContentFilter) => false,
@@ -143,20 +150,19 @@ impl Run {
         };
         let closed = if whole { outputs.finish(now) } else { outputs.cut() };
         let outputs: Vec<_> = outputs.so_far().collect();
+        let waits = self.plan.waits || outcome.hands_back || !self.waiting_after(&outputs).is_empty();
         let state = match &cut {
             Some(cut) if outputs.is_empty() && cut.cancelled => TurnState::Cancelled,
             Some(_) if outputs.is_empty() => TurnState::Failed,
             Some(_) => TurnState::Incomplete,
             None if !whole => TurnState::Incomplete,
-            None if outputs.iter().any(|entry| matches!(entry.body, Body::FunctionCall(_))) => {
-                TurnState::RequiresAction
-            }
+            None if waits && self.plan.asks => TurnState::RequiresAction,
             None => TurnState::Completed,
         };
         let live = &self.place.live;
         live.log.push(now, closed.into_iter().map(|entry| EventKind::EntryDone { entry }));
         let made_version = !matches!(state, TurnState::Failed | TurnState::Cancelled);
-        let turn = Turn {
+        Turn {
             state,
             finish_reason: finish,
             conversation_id: (made_version && self.plan.store).then(|| self.plan.id.conversation()),
@@ -164,17 +170,31 @@ impl Run {
             usage,
             cost,
             models,
-            omissions,
+            omissions: std::mem::take(&mut outcome.omissions),
             error: cut.map(|cut| cut.failure),
             completed_at: Some(now),
             last_sequence: live.log.last_sequence() + 1,
             ..live.opening.clone()
-        };
-        (turn, purse)
+        }
+    }
+
+    /// The calls that wait after these outputs.
+    fn waiting_after(&self, outputs: &[Arc<Entry>]) -> Vec<String> {
+        let mut pending = self.plan.pending.clone();
+        for entry in outputs {
+            sequence::advance(&mut pending, &entry.body);
+        }
+        pending
     }
 
     /// Makes the turn durable. A turn that can't be stored as it is becomes one that failed.
-    async fn settle(&self, turn: Turn, charges: Vec<Charge>) -> (Turn, Option<Stored>) {
+    async fn settle(
+        &self,
+        turn: Turn,
+        kept: Arc<Settings>,
+        charges: Vec<Charge>,
+        journaled: bool,
+    ) -> (Turn, Option<Stored>) {
         if !self.plan.store {
             self.charge(&charges).await;
             return (turn, None);
@@ -183,7 +203,7 @@ impl Run {
             self.keep_failed(&turn, charges).await;
             return (turn, None);
         }
-        match self.commit(&turn, charges.clone()).await {
+        match self.commit(&turn, kept, charges.clone(), journaled).await {
             Ok(stored) => (turn, Some(stored)),
             Err(error) => {
                 let writable = !matches!(error, store::Error::Failed(_));
@@ -200,15 +220,22 @@ impl Run {
                 };
                 if writable {
                     self.keep_failed(&turn, charges).await;
+                    self.forget_journaled(journaled).await;
                 }
                 (turn, None)
             }
         }
     }
 
-    async fn commit(&self, turn: &Turn, charges: Vec<Charge>) -> Result<Stored, store::Error> {
+    async fn commit(
+        &self,
+        turn: &Turn,
+        kept: Arc<Settings>,
+        charges: Vec<Charge>,
+        journaled: bool,
+    ) -> Result<Stored, store::Error> {
         let commit = Commit {
-            version: self.version(turn),
+            version: self.version(turn, kept),
             parent: self.plan.parent.clone(),
             kept: self.plan.kept,
             inputs: self.plan.inputs.to_vec(),
@@ -217,17 +244,14 @@ impl Run {
             request: self.place.live.request.as_ref().map(|request| (request.id.clone(), request.fingerprint)),
             require_head: self.plan.require_head,
             charges,
+            journaled,
         };
         self.shared.store.commit(commit).await
     }
 
-    fn version(&self, turn: &Turn) -> Version {
+    fn version(&self, turn: &Turn, kept: Arc<Settings>) -> Version {
         let plan = &self.plan;
         let parent = plan.parent.as_ref().map(|parent| &parent.version);
-        let mut pending_calls = plan.pending.clone();
-        for entry in &turn.outputs {
-            sequence::advance(&mut pending_calls, &entry.body);
-        }
         let id = plan.id.conversation();
         Version {
             id,
@@ -235,11 +259,11 @@ impl Run {
             root_id: parent.map_or(id, |parent| parent.root_id),
             turn_state: turn.state,
             created_at: Time::of_uuid(id.0),
-            settings: plan.settings.clone(),
+            settings: kept,
             entry_count: plan.kept + (plan.inputs.len() + turn.outputs.len()) as u64,
             turn_count: parent.map_or(0, |parent| parent.turn_count) + 1,
             spend: plan.spend.clone().and(&turn.usage, turn.cost),
-            pending_calls,
+            pending_calls: self.waiting_after(&turn.outputs),
             last_entry: turn.outputs.last().map(|entry| entry.id).or(plan.last_entry),
         }
     }
@@ -268,13 +292,20 @@ impl Run {
         }
     }
 
-    /// Has the new version's history ready for the next turn.
-    fn remember(&self, turn: &Turn, stored: &Stored, question: &Question) {
-        let Question { history, target, stream: _ } = question;
-        let Ok(transcript) = target.provider.extend(&history.transcript, &turn.outputs) else { return };
+    /// A turn that could not be stored is not to come back as one that a crash cut off.
+    async fn forget_journaled(&self, journaled: bool) {
+        if journaled && let Err(error) = self.shared.store.forget_journaled(self.plan.id).await {
+            tracing::warn!(turn = %self.plan.id, ?error, "what was written of a turn could not be removed");
+        }
+    }
+
+    /// Has the new version's history ready for the next turn. `known`: so many outputs are in it already.
+    fn remember(&self, turn: &Turn, stored: &Stored, question: &Question, history: History, known: usize) {
+        let fresh = &turn.outputs[known.min(turn.outputs.len())..];
+        let Ok(transcript) = question.target.provider.extend(&history.transcript, fresh) else { return };
         // An empty answer leaves the question open.
-        let ending = turn.outputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
-        let bytes = history.bytes + weigh(&turn.outputs).iter().sum::<u64>();
+        let ending = fresh.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
+        let bytes = history.bytes + weigh(fresh).iter().sum::<u64>();
         self.shared.histories.keep(stored.version.id, History { transcript, ending, bytes });
     }
 
@@ -335,13 +366,33 @@ fn terminal(turn: &Turn) -> EventKind {
 }
 
 impl Outcome {
+    fn asked(progress: Progress, question: &Question, cut: Option<Cut>) -> Outcome {
+        let total = progress.tally.so_far(&question.target.name);
+        Outcome {
+            outputs: progress.outputs,
+            finish: progress.assembler.finish,
+            total,
+            omissions: progress.omissions,
+            kept: progress.kept,
+            hands_back: progress.hands_back,
+            journaled: progress.journaled > 0,
+            history: Some(progress.history),
+            purse: Some(progress.purse),
+            cut,
+        }
+    }
+
     /// Of a turn that asks no model.
-    fn unasked() -> Outcome {
+    fn unasked(plan: &Plan) -> Outcome {
         Outcome {
             outputs: Outputs::default(),
             finish: None,
-            total: Tally::default().total(""),
+            total: Total::default(),
             omissions: Vec::new(),
+            kept: plan.lead.kept.clone(),
+            hands_back: false,
+            journaled: false,
+            history: plan.question.as_ref().map(|question| (question.history.clone(), 0)),
             purse: None,
             cut: None,
         }

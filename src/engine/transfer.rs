@@ -148,7 +148,18 @@ impl Shared {
         let Ended { turn, inputs, events, request_fingerprint, kept } = ended;
         let request = turn.request_id.clone().zip(request_fingerprint);
         let charges = charge(&version, &turn).into_iter().collect();
-        Ok(Some(Commit { version, parent, kept, inputs, turn, events, request, require_head: false, charges }))
+        Ok(Some(Commit {
+            version,
+            parent,
+            kept,
+            inputs,
+            turn,
+            events,
+            request,
+            require_head: false,
+            charges,
+            journaled: false,
+        }))
     }
 
     /// Refuses a version that does not follow from its parent and its turn.

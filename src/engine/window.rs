@@ -63,11 +63,8 @@ fn answered_calls(entries: &[Arc<Entry>]) -> Vec<Option<usize>> {
             None
         }
         Body::FunctionResult(result) => newest.get(&*result.tool_call_id).copied(),
-        Body::MessageInput(_)
-        | Body::MessageOutput(_)
-        | Body::ToolExecution(_)
-        | Body::AgentHandoff(_)
-        | Body::HumanHandoff(_) => None,
+        Body::ToolExecution(run) => run.tool_call_id.as_deref().and_then(|id| newest.get(id).copied()),
+        Body::MessageInput(_) | Body::MessageOutput(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => None,
     });
     answered.collect()
 }

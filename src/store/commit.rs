@@ -33,7 +33,7 @@ impl Store {
     /// [`Error::ParentGone`], [`Error::HeadMoved`] (only with `require_head`), [`Error::Exists`], [`Error::Failed`]. Low space
     /// is none: [`Store::accepts_turns`] keeps room for turns that have begun.
     pub async fn commit(&self, commit: Commit) -> Result<Stored, Error> {
-        let Commit { version, parent, kept, inputs, turn, events, request, require_head, charges } = commit;
+        let Commit { version, parent, kept, inputs, turn, events, request, require_head, charges, journaled } = commit;
         debug_assert_eq!(version.id.0, turn.id.0, "a version is named after its turn");
         debug_assert_eq!(version.entry_count, kept + (inputs.len() + turn.outputs.len()) as u64);
         debug_assert!(request.as_ref().is_none_or(|(id, _)| turn.request_id.as_ref() == Some(id)));
@@ -42,7 +42,7 @@ impl Store {
         let request_fingerprint = request.as_ref().map(|(_, fingerprint)| *fingerprint);
         let row = pack(&Ended { turn, inputs, events, request_fingerprint, kept });
         let own = Place { branch: version.id.0, seq: 0, depth: 0, settings: version.id.0 };
-        let mut new = New { stored: Stored { version, place: own }, parent, kept, row, request, charges };
+        let mut new = New { stored: Stored { version, place: own }, parent, kept, row, request, charges, journaled };
         let written = {
             let _no_delete = inner.locks.keep(new.stored.version.root_id.0).await;
             inner.write(&mut new, require_head)
@@ -103,6 +103,7 @@ struct New {
     row: Vec<u8>,
     request: Option<(String, [u8; 16])>,
     charges: Vec<Charge>,
+    journaled: bool,
 }
 
 impl Inner {
@@ -209,11 +210,13 @@ impl Inner {
         )?;
         // Before the version: whoever sees it sees what it cost. A crash in between leaves what was spent all the same.
         self.insert_charges(&new.charges)?;
-        self.disk.insert(keys::version(id), &version::encode_version(&new.stored))
+        self.disk.insert(keys::version(id), &version::encode_version(&new.stored))?;
+        // After it: a crash in between leaves both, and the version counts.
+        if new.journaled { self.erase_journaled(version.id.turn()) } else { Ok(()) }
     }
 
     /// The pieces of a row, the first one last: without it the row does not exist.
-    fn insert_row(&self, row: Row, value: &[u8]) -> Result<(), Error> {
+    pub(super) fn insert_row(&self, row: Row, value: &[u8]) -> Result<(), Error> {
         for (chunk, piece) in value.chunks(CHUNK_BYTES).enumerate().rev() {
             self.disk.insert(row.key(chunk), piece)?;
         }

@@ -88,6 +88,8 @@ pub(super) enum Row {
     Turn(Uuid, u32),
     /// A turn that made no version.
     Failed(Uuid),
+    /// A turn in the middle of its work, in one of two places.
+    Journaled(Uuid, u8),
 }
 
 impl Row {
@@ -97,6 +99,7 @@ impl Row {
         match self {
             Row::Turn(branch, seq) => keys::turn(branch, seq, chunk).to_vec(),
             Row::Failed(turn) => keys::failed(turn, chunk).to_vec(),
+            Row::Journaled(turn, place) => keys::journaled_piece(turn, place, chunk).to_vec(),
         }
     }
 }

@@ -18,6 +18,8 @@
 //! | `Z turn` | nothing: the turn was deleted, which tells it from one that a crash lost | deleted turns |
 //! | `D version` | a delete that has begun and is redone at open | while it runs |
 //! | `L root turn` | what a turn spends of its tree's budget | a turn of a tree that has one |
+//! | `J turn` | which place holds a turn in the middle of its work, and the settings of the version it would make | while tools run |
+//! | `I turn place1 chunk2` | that turn as it would be kept if it were cut off, in pieces of 64 KiB | while tools run |
 //! | `P start8 length4 name turn` | what a turn spends of a configured budget in the window that begins then (µs since 1970) | a turn under such a budget |
 //!
 //! A branch is named after its first version.
@@ -147,6 +149,27 @@ pub(super) fn failed(turn: Uuid, chunk: u16) -> [u8; 19] {
 /// The turn of such a piece's key.
 pub(super) fn failed_turn(key: &[u8]) -> Uuid {
     last_id(&key[..17])
+}
+
+/// What names a turn in the middle of its work.
+pub(super) fn journaled(turn: Uuid) -> [u8; 17] {
+    of_one(b'J', turn)
+}
+
+/// The prefix of all turns in the middle of their work.
+pub(super) const ALL_JOURNALED: [u8; 1] = *b"J";
+
+/// The pieces of a turn in the middle of its work. A prefix.
+pub(super) fn journaled_pieces(turn: Uuid) -> [u8; 17] {
+    of_one(b'I', turn)
+}
+
+/// A piece of a turn in the middle of its work.
+pub(super) fn journaled_piece(turn: Uuid, place: u8, chunk: u16) -> [u8; 20] {
+    let mut key = of_one(b'I', turn);
+    key[17] = place;
+    key[18..].copy_from_slice(&chunk.to_be_bytes());
+    key
 }
 
 /// A request that was answered.

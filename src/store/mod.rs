@@ -17,6 +17,7 @@ mod error;
 mod expire;
 mod flush;
 mod history;
+mod journal;
 mod keys;
 mod ledger;
 mod list;
@@ -41,6 +42,7 @@ use self::{disk::Disk, flush::Flusher, locks::Locks};
 pub use self::{
     error::{Error, OpenError},
     flush::Health,
+    journal::Journaled,
     ledger::{Account, Charge, Spent},
     list::{Page, Query},
     tree::{TreeCursor, TreePage},
@@ -127,6 +129,8 @@ pub struct Commit {
     pub require_head: bool,
     /// What it spends of budgets, settled with it.
     pub charges: Vec<Charge>,
+    /// It was journaled; what was written of it then goes.
+    pub journaled: bool,
 }
 
 /// A turn that has ended, as it was committed.

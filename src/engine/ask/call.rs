@@ -21,7 +21,7 @@ impl Asking<'_> {
     /// Calls the model once, and relays what it answers. `by`: when the call must have begun.
     pub(super) async fn call(&mut self, target: &Arc<Target>, prompt: &Prompt, by: Instant) -> Result<(), Miss> {
         let estimate = target.estimator.estimate(prompt.bytes);
-        let asked = self.plan.settings.completion_args.max_tokens;
+        let asked = self.led.settings.completion_args.max_tokens;
         let limited = self.progress.purse.is_limited(target.provider.name(), &target.name);
         let max_tokens = asked.or_else(|| limited.then(|| self.budgeted_tokens(target, estimate.at_most)));
         let key = self.key(target);
@@ -60,7 +60,7 @@ impl Asking<'_> {
         self.progress.omissions = prompt.transcript.omissions().to_vec();
         self.progress.omissions.extend(prompt.cut.clone());
         let request = Request {
-            settings: &self.plan.settings,
+            settings: &self.led.settings,
             model: &target.model,
             transcript: &prompt.transcript,
             stream: self.question.stream,
@@ -79,8 +79,7 @@ impl Asking<'_> {
     async fn relay(&mut self, target: &Target, mut completion: Completion, permit: &mut Permit) -> Result<(), Fault> {
         permit.answered();
         permit.quota(&completion.quota());
-        let settings = &self.plan.settings;
-        let author = Author { model: target.name.clone(), agent_id: settings.agent_id.clone() };
+        let author = Author { model: target.name.clone(), agent_id: self.led.settings.agent_id.clone() };
         let progress = &mut *self.progress;
         progress.tally.answered();
         progress.assembler.written_by(author);
@@ -91,10 +90,10 @@ impl Asking<'_> {
                 Piece::Text(_) | Piece::Thinking(_) | Piece::Chunk(_) | Piece::Call { .. } => works(permit, target),
                 Piece::Finish(_) => {}
             }
-            let Some(event) = progress.assembler.take(piece).map_err(Fault::broken)? else { continue };
+            let now = ids::now();
+            let Some(event) = progress.assembler.take(piece, now).map_err(Fault::broken)? else { continue };
             progress.tally.wrote(event.delta_bytes());
             progress.pieces += 1;
-            let now = ids::now();
             progress.outputs.apply(&event, now);
             self.place.live.log.push(now, [event]);
         }

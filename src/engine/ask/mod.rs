@@ -9,18 +9,21 @@ mod tally;
 
 use std::{sync::Arc, time::Duration};
 
-pub(super) use self::tally::{Tally, Total};
+use self::tally::Tally;
+pub(super) use self::tally::Total;
 use super::{
     Shared,
     assemble::Assembler,
     budgets::Purse,
+    history::History,
     ids,
+    lead::Led,
     models::Target,
     plan::{Plan, Question},
     registry::Place,
 };
 use crate::{
-    domain::{Entry, EventKind, Failure, Omission, Reason, fold::Outputs},
+    domain::{Entry, EventKind, Failure, Omission, Reason, Settings, fold::Outputs},
     upstream::Provider,
 };
 
@@ -33,11 +36,13 @@ pub(super) struct Asking<'a> {
     pub(super) place: &'a Place,
     pub(super) plan: &'a Plan,
     pub(super) question: &'a Question,
+    /// Who leads at the moment.
+    pub(super) led: &'a Led,
     pub(super) progress: &'a mut Progress,
-    /// The history as entries, once it was needed so.
-    history: Option<Vec<Arc<Entry>>>,
     /// The model that was asked last and why it failed, until another one is asked.
     left: Option<(Arc<Target>, Failure)>,
+    /// Calls of all models that the turn had made before.
+    before: u32,
 }
 
 /// How far a turn has come. Outlives a turn that is stopped in the middle.
@@ -50,6 +55,16 @@ pub(super) struct Progress {
     pub(super) omissions: Vec<Omission>,
     /// How many pieces of output were relayed.
     pub(super) pieces: u64,
+    /// The history with the turn's inputs and so many of its outputs, in the words of the provider that is asked.
+    pub(super) history: (History, usize),
+    /// The history without the turn's inputs as entries, once it was needed so.
+    entries: Option<Vec<Arc<Entry>>>,
+    /// What the new version keeps.
+    pub(super) kept: Arc<Settings>,
+    /// It is the caller's turn, without a call that waits: a handoff.
+    pub(super) hands_back: bool,
+    /// How often the turn was journaled.
+    pub(super) journaled: u32,
 }
 
 /// A call that brought no answer.
@@ -80,6 +95,22 @@ impl Miss {
 }
 
 impl Progress {
+    pub(super) fn new(plan: &Plan, question: &Question, assembler: Assembler, purse: Purse) -> Progress {
+        Progress {
+            outputs: Outputs::default(),
+            assembler,
+            tally: Tally::default(),
+            purse,
+            omissions: Vec::new(),
+            pieces: 0,
+            history: (question.history.clone(), 0),
+            entries: None,
+            kept: plan.lead.kept.clone(),
+            hands_back: false,
+            journaled: 0,
+        }
+    }
+
     /// Counts what a call used that was stopped in the middle.
     pub(super) fn stop(&mut self) {
         match self.tally.end() {
@@ -95,20 +126,22 @@ impl<'a> Asking<'a> {
         place: &'a Place,
         plan: &'a Plan,
         question: &'a Question,
+        led: &'a Led,
         progress: &'a mut Progress,
     ) -> Asking<'a> {
-        Asking { shared, place, plan, question, progress, history: None, left: None }
+        let before = progress.tally.attempts();
+        Asking { shared, place, plan, question, led, progress, left: None, before }
     }
 
-    /// Asks the turn's own model, then those that may stand in for it.
+    /// Asks the model that leads, then those that may stand in for it.
     pub(super) async fn ask(&mut self) -> Result<(), Failure> {
-        let own = self.question.target.clone();
+        let own = self.led.target.clone();
         let Err(mut first) = self.ask_model(&own).await else { return Ok(()) };
         let mut tried: Vec<String> = Vec::new();
         let mut last = first.failure.clone();
         let mut next = first.next;
         self.left = Some((own.clone(), last.clone()));
-        for name in self.shared.models.fallbacks(&own, &self.plan.forwarding.fallback) {
+        for name in self.shared.models.fallbacks(&own, &self.led.fallback) {
             if next == Next::End && tried.is_empty() || !self.may_move_on() {
                 break;
             }
@@ -135,7 +168,7 @@ impl<'a> Asking<'a> {
     /// Whether another model may go on from here.
     fn may_move_on(&self) -> bool {
         let outputs = &self.progress.outputs;
-        outputs.is_empty() || (self.plan.forwarding.continue_on_other_model && !outputs.has_calls())
+        !outputs.has_open() || (self.plan.forwarding.continue_on_other_model && !outputs.has_open_calls())
     }
 
     /// Says that this model is asked in place of the one before, if there was one.
@@ -145,14 +178,14 @@ impl<'a> Asking<'a> {
         let event = EventKind::UpstreamSwitched {
             from_model: from.name.clone(),
             to_model: to.name.clone(),
-            attempts: self.progress.tally.attempts(),
+            attempts: self.progress.tally.attempts() - self.before,
             failure: Arc::new(why),
         };
         self.place.live.log.push(ids::now(), [event]);
     }
 
     fn gave_up(&self, failure: Failure) -> Failure {
-        let attempts = self.progress.tally.attempts();
+        let attempts = self.progress.tally.attempts() - self.before;
         let mut failure = failure.with("attempts", attempts.to_string());
         if failure.reason == Reason::ModelNotFound {
             failure.message.push_str(&self.mistaken_provider().unwrap_or_default());

@@ -37,13 +37,14 @@ pub(super) struct Prompt {
 impl Asking<'_> {
     /// What this model is told, as whole as it may be.
     pub(super) async fn prompt(&mut self, target: &Arc<Target>) -> Result<Prompt, Miss> {
-        target.provider.dialect().check_args(&self.plan.settings.completion_args).map_err(Miss::end)?;
-        let own = &self.question.history;
-        let whole = if own.transcript.is_for(&target.provider) && self.progress.outputs.is_empty() {
+        target.provider.dialect().check_args(&self.led.settings.completion_args).map_err(Miss::end)?;
+        let (own, known) = &self.progress.history;
+        let is_whole = self.progress.outputs.len() == *known;
+        let whole = if own.transcript.is_for(&target.provider) && is_whole {
             Prompt {
                 transcript: own.transcript.clone(),
                 continue_last: own.ending == Ending::Unfinished,
-                bytes: own.bytes + settings_bytes(&self.plan.settings),
+                bytes: own.bytes + settings_bytes(&self.led.settings),
                 cut: None,
             }
         } else {
@@ -90,7 +91,7 @@ impl Asking<'_> {
         let entries = self.entries().await.map_err(Miss::end)?;
         let estimate = |bytes| target.estimator.estimate(bytes).tokens;
         let tokens: Vec<u64> = weigh(&entries).into_iter().map(estimate).collect();
-        let settings = estimate(settings_bytes(&self.plan.settings));
+        let settings = estimate(settings_bytes(&self.led.settings));
         // If what must stay leaves no room for the answer that was asked for, the answer is what gets shorter.
         let rooms = [self.room(window), 0].map(|room| window.saturating_sub(settings + room));
         let kept = rooms.into_iter().find_map(|available| window::cut(&entries, &tokens, available));
@@ -102,7 +103,7 @@ impl Asking<'_> {
 
     /// Tokens that the answer needs of the window.
     fn room(&self, window: u64) -> u64 {
-        let asked = self.plan.settings.completion_args.max_tokens.map(u64::from);
+        let asked = self.led.settings.completion_args.max_tokens.map(u64::from);
         asked.unwrap_or(ROOM_TOKENS.min(window / 4))
     }
 
@@ -123,22 +124,22 @@ impl Asking<'_> {
     fn encode(&self, target: &Target, entries: &[Arc<Entry>], cut: Option<Omission>) -> Result<Prompt, Miss> {
         let transcript = target.provider.encode(entries).map_err(Miss::end)?;
         let last: Option<&Body> = entries.last().map(|entry| &entry.body);
-        let bytes = weigh(entries).iter().sum::<u64>() + settings_bytes(&self.plan.settings);
+        let bytes = weigh(entries).iter().sum::<u64>() + settings_bytes(&self.led.settings);
         let continue_last = crate::domain::sequence::ending(last) == Ending::Unfinished;
         Ok(Prompt { transcript, continue_last, bytes, cut })
     }
 
     /// The history with the turn's inputs and what has come out so far.
     async fn entries(&mut self) -> Result<Vec<Arc<Entry>>, Failure> {
-        if self.history.is_none() {
+        if self.progress.entries.is_none() {
             let (shared, parent, kept) = (self.shared.clone(), self.plan.parent.clone(), self.plan.kept);
             let read = move || match &parent {
                 Some(parent) => shared.store.history(parent, kept).map_err(failures::store),
                 None => Ok(Vec::new()),
             };
-            self.history = Some(self.shared.blocking(read).await??);
+            self.progress.entries = Some(self.shared.blocking(read).await??);
         }
-        let history = self.history.iter().flatten().chain(self.plan.inputs.iter()).cloned();
+        let history = self.progress.entries.iter().flatten().chain(self.plan.inputs.iter()).cloned();
         Ok(history.chain(self.progress.outputs.so_far()).collect())
     }
 }

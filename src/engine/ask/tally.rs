@@ -25,6 +25,7 @@ struct Call {
 }
 
 /// What a turn used in the end.
+#[derive(Default)]
 pub(in crate::engine) struct Total {
     pub(in crate::engine) usage: Usage,
     pub(in crate::engine) cost: Option<Money>,
@@ -111,8 +112,8 @@ impl Tally {
         self.models.iter().find(|model| model.model == name).map_or(0, |model| model.attempts)
     }
 
-    /// All of it, of a turn that named the model `own`. A cost is known only if that of every model is.
-    pub(in crate::engine) fn total(self, own: &str) -> Total {
+    /// What was used so far, of a turn that named the model `own`. A cost is known only if that of every model is.
+    pub(in crate::engine) fn so_far(&self, own: &str) -> Total {
         let mut usage = Usage::default();
         for model in &self.models {
             usage.add(&model.usage);
@@ -121,7 +122,7 @@ impl Tally {
         let costs: Option<Vec<Money>> = used.map(|model| model.cost).collect();
         let cost = costs.filter(|costs| !costs.is_empty()).map(|costs| costs.into_iter().sum());
         let plain = self.attempts() <= 1 && self.models.iter().all(|model| model.model == own);
-        let models = if plain { Vec::new() } else { self.models };
+        let models = if plain { Vec::new() } else { self.models.clone() };
         Total { usage, cost, models }
     }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         Body, Chunk, Entry, Failure, Omission,
-        entry::{FunctionResult, MessageInput, OutputStatus, Role},
+        entry::{FunctionResult, MessageInput, OutputStatus, Role, ToolExecution},
     },
     upstream::pages::Pages,
 };
@@ -108,27 +108,41 @@ impl Messages {
             Body::MessageInput(MessageInput { role: Role::System | Role::Assistant, .. })
             | Body::MessageOutput(_)
             | Body::FunctionCall(_) => self.open.push(entry.clone()),
-            Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => {
-                self.open.push(entry.clone());
-                // It was answered at once, so what follows is a new message; unless functions wait for their results, before
-                // which no new message may begin.
-                if !self.waits_for_results() {
-                    self.close(target, json);
-                }
-            }
+            Body::ToolExecution(run) if self.answers(run) => self.write_run(json, run, target),
+            // What was asked for beside it may follow, and belongs to the same message.
+            Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => self.open.push(entry.clone()),
         }
     }
 
     /// Whether an entry of this kind, coming next, belongs to the open message.
     fn takes_in(&self, next: &Body) -> bool {
         let Some(last) = self.open.last() else { return false };
+        if as_system(&self.open).is_some() {
+            return false;
+        }
         match next {
             Body::MessageInput(_) | Body::FunctionResult(_) => false,
+            Body::ToolExecution(run) if run.tool_call_id.is_some() => false,
+            // Functions wait for their results, before which no new message may begin.
             Body::MessageOutput(_) => self.waits_for_results() || is_unfinished(&last.body),
-            Body::FunctionCall(_) | Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => {
-                as_system(&self.open).is_none()
+            Body::ToolExecution(run) if is_answered(&last.body) => run.parallel || self.waits_for_results(),
+            Body::FunctionCall(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) if is_answered(&last.body) => {
+                self.waits_for_results()
             }
+            Body::FunctionCall(_) | Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => true,
         }
+    }
+
+    /// Whether a run is the answer to a call that stands in a message of its own.
+    fn answers(&self, run: &ToolExecution) -> bool {
+        let Some(id) = &run.tool_call_id else { return false };
+        let is_it = |entry: &Arc<Entry>| matches!(&entry.body, Body::FunctionCall(call) if call.tool_call_id == *id);
+        self.calls.iter().any(is_it)
+    }
+
+    fn write_run(&mut self, json: &mut Vec<u8>, run: &ToolExecution, target: Target<'_>) {
+        render::write(json, &render::agreed(run, target));
+        self.after_answer = true;
     }
 
     fn waits_for_results(&self) -> bool {
@@ -175,6 +189,14 @@ fn system_message<'a>(system: &'a [Chunk], fits: bool, target: Target<'_>) -> wi
     }
     let text = format!("<system>\n{}\n</system>", content::text_of(&content));
     wire::Message::User { content: wire::Content::Text(text.into()) }
+}
+
+/// Whether it is a call that was answered at once.
+fn is_answered(body: &Body) -> bool {
+    match body {
+        Body::ToolExecution(_) | Body::AgentHandoff(_) | Body::HumanHandoff(_) => true,
+        Body::MessageInput(_) | Body::MessageOutput(_) | Body::FunctionCall(_) | Body::FunctionResult(_) => false,
+    }
 }
 
 /// Whether the model's next message goes on with this one.

@@ -95,6 +95,16 @@ pub(super) fn result<'a>(result: &'a FunctionResult, calls: &'a [Arc<Entry>], ta
     wire::Message::Tool { tool_call_id: target.dialect.tool_id(tool_call_id), name, content }
 }
 
+/// What came of a call that had to be agreed to first.
+pub(super) fn agreed<'a>(run: &'a ToolExecution, target: Target<'_>) -> wire::Message<'a> {
+    let id = run.tool_call_id.as_deref().unwrap_or_default();
+    wire::Message::Tool {
+        tool_call_id: target.dialect.tool_id(id),
+        name: target.dialect.names_results().then(|| function_name(&run.name)),
+        content: outcome(run, target),
+    }
+}
+
 fn said(entries: &[Arc<Entry>]) -> impl Iterator<Item = &Chunk> {
     entries.iter().flat_map(|entry| match &entry.body {
         Body::MessageInput(MessageInput { content, .. }) | Body::MessageOutput(MessageOutput { content, .. }) => {
@@ -173,11 +183,19 @@ fn as_error(content: wire::Content<'_>) -> wire::Content<'_> {
 
 fn outcome<'a>(run: &'a ToolExecution, target: Target<'_>) -> wire::Content<'a> {
     let result = content::content(&run.result, Place::Execution, target);
-    if !content::is_empty(&result) {
-        return result;
-    }
-    match run.status {
-        OutputStatus::Completed => wire::Content::Text((&*run.info).into()),
-        OutputStatus::Incomplete => wire::Content::Text(r#"{"error":"the tool was cut off"}"#.into()),
+    match (&run.error, run.status) {
+        (Some(error), _) => as_error(match result {
+            wire::Content::Nothing => wire::Content::Text(error.into()),
+            wire::Content::Text(text) => wire::Content::Text(format!("{error}\n{text}").trim().to_owned().into()),
+            wire::Content::Chunks(mut chunks) => {
+                chunks.insert(0, wire::Chunk::Text { text: error.into() });
+                wire::Content::Chunks(chunks)
+            }
+        }),
+        (None, _) if !content::is_empty(&result) => result,
+        (None, OutputStatus::Completed) => wire::Content::Text((&*run.info).into()),
+        (None, OutputStatus::Incomplete) => {
+            wire::Content::Text(r#"{"error":"the tool was cut off: what it did is not known"}"#.into())
+        }
     }
 }

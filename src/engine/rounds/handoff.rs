@@ -1,0 +1,131 @@
+//! Handing over: to another agent, who goes on in the same turn or in the caller's next one, or to a person.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Rounds;
+use crate::{
+    domain::{Agent, EntryId, EventKind, Failure, ids::EntryKind},
+    engine::{assemble::Held, failures, ids, toolset::Runner},
+};
+
+/// What came of it.
+pub(super) enum Handed {
+    /// Nobody was asked for, or nobody could be.
+    None,
+    /// Another agent goes on.
+    ToAgent,
+    /// It is the caller's turn: a person is asked, or the caller is to let the next agent go on.
+    ToCaller,
+}
+
+impl Rounds<'_> {
+    /// Does the first handoff that an answer asks for. The model is told that the others were not done.
+    pub(super) async fn hand_over(&mut self, handoffs: Vec<Held>) -> Result<Handed, Failure> {
+        let mut handoffs = handoffs.into_iter();
+        let Some(first) = handoffs.next() else { return Ok(Handed::None) };
+        if handoffs.len() > 0 {
+            let refused = handoffs.map(|held| Held { runner: Runner::Nobody, ..held }).collect();
+            let jobs = self.jobs(refused, false);
+            self.run(jobs).await?;
+        }
+        if matches!(first.runner, Runner::ToHuman) {
+            self.ask_a_person(&first);
+            return Ok(Handed::ToCaller);
+        }
+        match self.next_agent(&first) {
+            Some(next) => self.change_agents(next).await,
+            None => {
+                let jobs = self.jobs(vec![Held { runner: Runner::Nobody, ..first }], false);
+                self.run(jobs).await?;
+                Ok(Handed::None)
+            }
+        }
+    }
+
+    /// The agent that a call names, if it may take over and is there.
+    fn next_agent(&self, call: &Held) -> Option<Arc<Agent>> {
+        let name = argument(&call.arguments, "agent")?;
+        let id = self.led.tools.next_agent(&name)?;
+        self.shared.lead(id, None).ok()
+    }
+
+    async fn change_agents(&mut self, next: Arc<Agent>) -> Result<Handed, Failure> {
+        let (previous_id, previous_name) = match &self.led.agent {
+            Some(agent) => (agent.id.to_string(), agent.spec.name.clone()),
+            None => (String::new(), String::new()),
+        };
+        let (next_id, next_name) = (next.id.to_string(), next.spec.name.clone());
+        self.check_handoff(&previous_id, &next_id, &next_name)?;
+        let lead = self.shared.lead_after(&self.progress.kept, next)?;
+        let entry_id = EntryId { kind: EntryKind::AgentHandoff, uuid: ids::entry_uuid() };
+        let output_index = self.progress.assembler.next_output();
+        self.push(EventKind::AgentHandoffStarted {
+            entry_id,
+            output_index,
+            previous_agent_id: previous_id.clone(),
+            previous_agent_name: previous_name,
+            author: self.progress.assembler.author().clone(),
+        });
+        self.push(EventKind::AgentHandoffDone {
+            entry_id,
+            output_index,
+            next_agent_id: next_id.clone(),
+            next_agent_name: next_name,
+        });
+        self.announce(entry_id);
+        self.progress.kept = lead.kept.clone();
+        if self.plan.tool_use.handoff_to_caller {
+            self.progress.hands_back = true;
+            return Ok(Handed::ToCaller);
+        }
+        self.handoffs.push((previous_id, next_id));
+        self.led = self.shared.equip(&lead, &self.plan.forwarding).await?;
+        self.progress.assembler.offers(self.led.tools.clone());
+        Ok(Handed::ToAgent)
+    }
+
+    /// A turn does not go from agent to agent for ever.
+    fn check_handoff(&self, from: &str, to: &str, name: &str) -> Result<(), Failure> {
+        let again = self.handoffs.iter().any(|(before, after)| before == from && after == to);
+        if again {
+            let text = format!(
+                "the agents go round in a circle: the turn was handed over to {name} by the same agent before; a turn \
+                 without input goes on"
+            );
+            return Err(failures::turn_limit("handoff_cycle", text));
+        }
+        let most = self.shared.options.max_handoffs;
+        if self.handoffs.len() >= most as usize {
+            let text = format!(
+                "the turn was handed over {most} times, and is to be again (turns.max_handoffs): a turn without input goes on"
+            );
+            return Err(failures::turn_limit("max_handoffs", text));
+        }
+        Ok(())
+    }
+
+    fn ask_a_person(&mut self, call: &Held) {
+        let entry_id = EntryId { kind: EntryKind::HumanHandoff, uuid: ids::entry_uuid() };
+        // A model that asks for a person without words still means it.
+        let message = argument(&call.arguments, "message").unwrap_or_else(|| call.arguments.clone());
+        let author = self.progress.assembler.author().clone();
+        let output_index = self.progress.assembler.next_output();
+        self.push(EventKind::HumanHandoff { entry_id, output_index, message, author });
+        self.announce(entry_id);
+        self.progress.hands_back = true;
+    }
+
+    fn announce(&mut self, id: EntryId) {
+        if let Some(entry) = self.progress.outputs.get(id).cloned() {
+            self.push(EventKind::EntryDone { entry });
+        }
+    }
+}
+
+/// A text among the arguments that a model wrote.
+fn argument(arguments: &str, name: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(arguments).ok()?;
+    value.get(name)?.as_str().map(str::to_owned)
+}

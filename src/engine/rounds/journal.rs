@@ -1,0 +1,66 @@
+//! A turn as it would be kept if the server died now, and what is made of it after such a death.
+
+use std::sync::Arc;
+
+use super::Rounds;
+use crate::{
+    domain::{Event, EventKind, Failure, Reason, Turn, TurnState},
+    engine::{failures, ids},
+    store::{Ended, Journaled},
+};
+
+impl Rounds<'_> {
+    /// Writes what there is so far. A turn that leaves no trace leaves none here.
+    pub(super) async fn journal(&mut self) -> Result<(), Failure> {
+        if !self.plan.store {
+            return Ok(());
+        }
+        let generation = self.progress.journaled;
+        let journaled = Journaled { ended: self.draft(), settings: self.progress.kept.clone() };
+        self.shared.store.journal(&journaled, generation).await.map_err(failures::store)?;
+        self.progress.journaled += 1;
+        Ok(())
+    }
+
+    fn draft(&self) -> Ended {
+        let live = &self.place.live;
+        let now = ids::now();
+        let total = self.progress.tally.so_far(&self.question.target.name);
+        let outputs: Vec<_> = self.progress.outputs.so_far().collect();
+        let mut events = live.log.snapshot();
+        let cut = outputs.iter().filter(|entry| entry.completed_at.is_none());
+        let cut: Vec<_> = cut.map(|entry| EventKind::EntryDone { entry: entry.clone() }).collect();
+        let turn = Turn {
+            state: TurnState::Incomplete,
+            conversation_id: Some(self.plan.id.conversation()),
+            outputs,
+            usage: total.usage,
+            cost: total.cost,
+            models: total.models,
+            omissions: self.progress.omissions.clone(),
+            error: Some(interrupted()),
+            completed_at: Some(now),
+            last_sequence: (events.len() + cut.len()) as u64 + 1,
+            ..live.opening.clone()
+        };
+        let last = EventKind::ResponseDone { turn: Arc::new(turn.clone()) };
+        for kind in cut.into_iter().chain([last]) {
+            let sequence = events.len() as u64 + 1;
+            events.push(Event { sequence, first_sequence: sequence, created_at: now, kind });
+        }
+        Ended {
+            turn,
+            inputs: self.plan.inputs.to_vec(),
+            events,
+            request_fingerprint: live.request.as_ref().map(|request| request.fingerprint),
+            kept: self.plan.kept,
+        }
+    }
+}
+
+/// Why a turn that a crash cut off is not whole.
+fn interrupted() -> Failure {
+    let text = "the server stopped in the middle of the turn; what had come out, and every tool that had run, is kept: a \
+                turn without input goes on";
+    Failure::new(Reason::TurnLost, text)
+}

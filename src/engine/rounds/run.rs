@@ -1,0 +1,129 @@
+//! Running tools: side by side, each with its events and its entry.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
+use super::Rounds;
+use crate::{
+    domain::{EntryId, EventKind, Failure, ToolOutcome, event::ToolHead, ids::EntryKind},
+    engine::{
+        Shared,
+        assemble::{Assembler, Held},
+        decide::Agreed,
+        failures, ids,
+        log::Log,
+        toolset::{Runner, TO_AGENT, TO_HUMAN, Toolset},
+    },
+};
+
+/// A tool to run.
+pub(super) struct Job {
+    entry_id: EntryId,
+    output_index: u32,
+    head: Arc<ToolHead>,
+    runner: Runner,
+}
+
+impl Job {
+    /// A call that the model asks for.
+    pub(super) fn new(assembler: &mut Assembler, held: Held, parallel: bool) -> Job {
+        let Held { name, arguments, runner } = held;
+        let head = ToolHead { name, arguments, tool_call_id: None, parallel, decision: None };
+        Job::with(assembler, head, runner)
+    }
+
+    /// A call that a person agreed to.
+    pub(super) fn agreed(assembler: &mut Assembler, call: Agreed, tools: &Toolset) -> Job {
+        let Agreed { tool_call_id, name, arguments, decision } = call;
+        let runner = tools.runner(&name);
+        let (tool_call_id, decision) = (Some(tool_call_id), Some(decision));
+        Job::with(assembler, ToolHead { name, arguments, tool_call_id, parallel: false, decision }, runner)
+    }
+
+    fn with(assembler: &mut Assembler, head: ToolHead, runner: Runner) -> Job {
+        let entry_id = EntryId { kind: EntryKind::ToolExecution, uuid: ids::entry_uuid() };
+        Job { entry_id, output_index: assembler.next_output(), head: Arc::new(head), runner }
+    }
+}
+
+impl Rounds<'_> {
+    /// Runs all of them, at most so many at once as are allowed. Entries stand in the order of the jobs, whatever ends first.
+    pub(super) async fn run(&mut self, jobs: Vec<Job>) -> Result<(), Failure> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let author = self.progress.assembler.author().clone();
+        for job in &jobs {
+            let Job { entry_id, output_index, head, runner: _ } = job;
+            let (run, author) = (head.clone(), author.clone());
+            self.push(EventKind::ToolExecutionStarted {
+                entry_id: *entry_id,
+                output_index: *output_index,
+                run,
+                author,
+            });
+        }
+        self.journal().await?;
+        let (shared, log, tools) = (self.shared, &self.place.live.log, self.led.tools.clone());
+        let at_once = shared.options.max_parallel_tools.max(1);
+        let runs = jobs.into_iter().map(|job| call(shared, log, tools.clone(), job));
+        let mut runs = stream::iter(runs).buffer_unordered(at_once);
+        let mut fatal = None;
+        while let Some((job, outcome)) = runs.next().await {
+            if outcome.error.is_some() && job.runner.is_required() {
+                fatal.get_or_insert_with(|| failures::tool_failed(&job.head.name));
+            }
+            self.done(job, outcome);
+            self.journal().await?;
+        }
+        fatal.map_or(Ok(()), Err)
+    }
+
+    fn done(&mut self, job: Job, outcome: ToolOutcome) {
+        let Job { entry_id, output_index, head, runner: _ } = job;
+        let ToolOutcome { content, info, error } = outcome;
+        tracing::debug!(tool = head.name, failed = error.is_some(), "a tool has run");
+        self.push(EventKind::ToolExecutionDone {
+            entry_id,
+            output_index,
+            name: head.name.as_str().into(),
+            result: content,
+            info,
+            error,
+        });
+        if let Some(entry) = self.progress.outputs.get(entry_id).cloned() {
+            self.push(EventKind::EntryDone { entry });
+        }
+    }
+
+    /// Tells readers of an event and takes it into the outputs.
+    pub(super) fn push(&mut self, event: EventKind) {
+        let now = ids::now();
+        self.progress.outputs.apply(&event, now);
+        self.place.live.log.push(now, [event]);
+    }
+}
+
+async fn call(shared: &Shared, log: &Log, tools: Arc<Toolset>, job: Job) -> (Job, ToolOutcome) {
+    let ToolHead { name, arguments, .. } = &*job.head;
+    let outcome = match &job.runner {
+        Runner::Http { request, .. } => shared.tools.http.call(request, arguments).await,
+        Runner::Mcp { server, tool, .. } => {
+            let report = |message| {
+                let (entry_id, output_index) = (job.entry_id, job.output_index);
+                let (name, arguments) = (name.as_str().into(), String::new());
+                let event = EventKind::ToolExecutionDelta { entry_id, output_index, name, message, arguments };
+                log.push(ids::now(), [event]);
+            };
+            shared.tools.mcp.call(server, tool, arguments, report).await
+        }
+        Runner::Nobody if [TO_AGENT, TO_HUMAN].contains(&name.as_str()) => {
+            ToolOutcome::failed("not handed over: other calls of the same answer wait; ask for it again after them")
+        }
+        Runner::Nobody | Runner::Caller | Runner::ToAgent | Runner::ToHuman => {
+            ToolOutcome::failed(format!("there is no tool {name}; there are {}", tools.names().join(", ")))
+        }
+    };
+    (job, outcome)
+}
