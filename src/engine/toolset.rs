@@ -44,8 +44,8 @@ pub(super) enum Runner {
     ToAgent,
     /// The service: a person is asked.
     ToHuman,
-    /// Nobody: the model made the name up.
-    Nobody,
+    /// Nobody, for this reason.
+    Nobody(Arc<str>),
 }
 
 /// A person has to agree first.
@@ -60,7 +60,7 @@ impl Runner {
     pub(super) fn consent(&self) -> Option<Consent> {
         match self {
             Runner::Mcp { consent, .. } | Runner::Http { consent, .. } => *consent,
-            Runner::Caller | Runner::ToAgent | Runner::ToHuman | Runner::Nobody => None,
+            Runner::Caller | Runner::ToAgent | Runner::ToHuman | Runner::Nobody(_) => None,
         }
     }
 
@@ -68,7 +68,7 @@ impl Runner {
     pub(super) fn is_required(&self) -> bool {
         match self {
             Runner::Mcp { required, .. } | Runner::Http { required, .. } => *required,
-            Runner::Caller | Runner::ToAgent | Runner::ToHuman | Runner::Nobody => false,
+            Runner::Caller | Runner::ToAgent | Runner::ToHuman | Runner::Nobody(_) => false,
         }
     }
 }
@@ -84,15 +84,15 @@ impl Toolset {
         match self.runners.get(name) {
             Some(runner) => runner.clone(),
             None if self.offered.is_none() => Runner::Caller,
-            None => Runner::Nobody,
+            None => self.no_tool(name),
         }
     }
 
-    /// The names of all tools, for a model that named none of them.
-    pub(super) fn names(&self) -> Vec<&str> {
+    /// For a model that made a name up.
+    pub(super) fn no_tool(&self, name: &str) -> Runner {
         let mut names: Vec<&str> = self.runners.keys().map(String::as_str).collect();
         names.sort_unstable();
-        names
+        Runner::Nobody(format!("there is no tool {name}; there are {}", names.join(", ")).into())
     }
 
     /// The id of the agent of this name that may take over.

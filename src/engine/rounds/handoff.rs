@@ -10,6 +10,16 @@ use crate::{
     engine::{assemble::Held, failures, ids, toolset::Runner},
 };
 
+/// Why a handoff is not done.
+pub(super) const BESIDE_WAITING: &str =
+    "not handed over: other calls of the same answer wait; ask for it again when they are answered";
+const ONCE: &str = "not handed over: another handoff of the same answer came first";
+
+/// A handoff that the model is told was not done.
+pub(super) fn refused(held: Held, why: &str) -> Held {
+    Held { runner: Runner::Nobody(why.into()), ..held }
+}
+
 /// What came of it.
 pub(super) enum Handed {
     /// Nobody was asked for, or nobody could be.
@@ -26,7 +36,7 @@ impl Rounds<'_> {
         let mut handoffs = handoffs.into_iter();
         let Some(first) = handoffs.next() else { return Ok(Handed::None) };
         if handoffs.len() > 0 {
-            let refused = handoffs.map(|held| Held { runner: Runner::Nobody, ..held }).collect();
+            let refused = handoffs.map(|held| self::refused(held, ONCE)).collect();
             let jobs = self.jobs(refused, false);
             self.run(jobs).await?;
         }
@@ -37,7 +47,9 @@ impl Rounds<'_> {
         match self.next_agent(&first) {
             Some(next) => self.change_agents(next).await,
             None => {
-                let jobs = self.jobs(vec![Held { runner: Runner::Nobody, ..first }], false);
+                let there: Vec<&str> = self.led.tools.next_agents().collect();
+                let why = format!("there is no such agent to hand over to; there are {}", there.join(", "));
+                let jobs = self.jobs(vec![refused(first, &why)], false);
                 self.run(jobs).await?;
                 Ok(Handed::None)
             }

@@ -172,7 +172,7 @@ impl<'a> Rounds<'a> {
     }
 
     fn beside_waiting(&mut self, runs: Vec<Held>, handoffs: Vec<Held>) -> Vec<Job> {
-        let refused = handoffs.into_iter().map(|held| Held { runner: Runner::Nobody, ..held });
+        let refused = handoffs.into_iter().map(|held| handoff::refused(held, handoff::BESIDE_WAITING));
         let all = runs.into_iter().chain(refused).collect();
         self.jobs(all, true)
     }

@@ -13,7 +13,7 @@ use crate::{
         decide::Agreed,
         failures, ids,
         log::Log,
-        toolset::{Runner, TO_AGENT, TO_HUMAN, Toolset},
+        toolset::{Runner, Toolset},
     },
 };
 
@@ -65,9 +65,9 @@ impl Rounds<'_> {
             });
         }
         self.journal().await?;
-        let (shared, log, tools) = (self.shared, &self.place.live.log, self.led.tools.clone());
+        let (shared, log) = (self.shared, &self.place.live.log);
         let at_once = shared.options.max_parallel_tools.max(1);
-        let runs = jobs.into_iter().map(|job| call(shared, log, tools.clone(), job));
+        let runs = jobs.into_iter().map(|job| call(shared, log, job));
         let mut runs = stream::iter(runs).buffer_unordered(at_once);
         let mut fatal = None;
         while let Some((job, outcome)) = runs.next().await {
@@ -105,7 +105,7 @@ impl Rounds<'_> {
     }
 }
 
-async fn call(shared: &Shared, log: &Log, tools: Arc<Toolset>, job: Job) -> (Job, ToolOutcome) {
+async fn call(shared: &Shared, log: &Log, job: Job) -> (Job, ToolOutcome) {
     let ToolHead { name, arguments, .. } = &*job.head;
     let outcome = match &job.runner {
         Runner::Http { request, .. } => shared.tools.http.call(request, arguments).await,
@@ -118,11 +118,10 @@ async fn call(shared: &Shared, log: &Log, tools: Arc<Toolset>, job: Job) -> (Job
             };
             shared.tools.mcp.call(server, tool, arguments, report).await
         }
-        Runner::Nobody if [TO_AGENT, TO_HUMAN].contains(&name.as_str()) => {
-            ToolOutcome::failed("not handed over: other calls of the same answer wait; ask for it again after them")
-        }
-        Runner::Nobody | Runner::Caller | Runner::ToAgent | Runner::ToHuman => {
-            ToolOutcome::failed(format!("there is no tool {name}; there are {}", tools.names().join(", ")))
+        Runner::Nobody(why) => ToolOutcome::failed(&**why),
+        // A person agreed to a call of a tool that is the caller's by now, or none.
+        Runner::Caller | Runner::ToAgent | Runner::ToHuman => {
+            ToolOutcome::failed(format!("the service does not run {name} any more"))
         }
     };
     (job, outcome)

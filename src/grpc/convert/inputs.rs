@@ -88,12 +88,8 @@ fn can_be_answered(draft: &EntryDraft) -> bool {
             Role::Assistant => *prefix,
             Role::System => false,
         },
-        Body::FunctionResult(_) => true,
-        Body::MessageOutput(_)
-        | Body::FunctionCall(_)
-        | Body::ToolExecution(_)
-        | Body::AgentHandoff(_)
-        | Body::HumanHandoff(_) => false,
+        Body::FunctionResult(_) | Body::ToolExecution(_) | Body::AgentHandoff(_) => true,
+        Body::MessageOutput(_) | Body::FunctionCall(_) | Body::HumanHandoff(_) => false,
     }
 }
 
