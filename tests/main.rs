@@ -41,6 +41,7 @@ mod store;
 mod streaming;
 mod support;
 mod transfer;
+mod tools;
 mod transport;
 mod upstream_errors;
 mod upstream_faults;

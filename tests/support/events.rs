@@ -185,7 +185,12 @@ pub(crate) fn assert_whole(events: &[proto::Event]) {
     if let Some(turn) = done(events) {
         assert_eq!(turn.id, last.turn_id);
         assert_eq!(turn.last_sequence, last.sequence);
-        assert_eq!(turn.outputs, entries_done(events));
+        // Tools that run side by side end in any order.
+        let by_id = |mut entries: Vec<proto::Entry>| {
+            entries.sort_by(|one, other| one.id.cmp(&other.id));
+            entries
+        };
+        assert_eq!(by_id(turn.outputs.clone()), by_id(entries_done(events)));
     }
     let entries = entries_done(events);
     assert!(!entries.is_empty() || joined(events).is_empty(), "deltas without their entry");
@@ -211,6 +216,9 @@ fn text_in(entry: &proto::Entry) -> String {
     match &entry.kind {
         Some(entry::Kind::MessageOutput(message)) => message.content.iter().map(chunk_text).collect(),
         Some(entry::Kind::FunctionCall(call)) => call.arguments.clone(),
+        Some(entry::Kind::ToolExecution(run)) => run.arguments.clone(),
+        Some(entry::Kind::HumanHandoff(asked)) => asked.message.clone(),
+        Some(entry::Kind::AgentHandoff(_)) => String::new(),
         other => panic!("not an output: {other:?}"),
     }
 }
@@ -219,6 +227,8 @@ fn text_told(events: &[proto::Event], entry_id: &str) -> String {
     let pieces = events.iter().filter_map(|event| match &event.kind {
         Some(Kind::MessageOutputDelta(delta)) if delta.entry_id == entry_id => delta.content.as_ref().map(chunk_text),
         Some(Kind::FunctionCallDelta(delta)) if delta.entry_id == entry_id => Some(delta.arguments.clone()),
+        Some(Kind::ToolExecutionStarted(run)) if run.entry_id == entry_id => Some(run.arguments.clone()),
+        Some(Kind::HumanHandoff(asked)) if asked.entry_id == entry_id => Some(asked.message.clone()),
         _ => None,
     });
     pieces.collect()

@@ -2,6 +2,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod completion;
+pub(crate) mod event_log;
 pub(crate) mod events;
 pub(crate) mod forwarding;
 pub(crate) mod golden;

@@ -69,6 +69,8 @@ struct Script {
     otherwise: VecDeque<Reply>,
     /// What requests for one model get, before all others. The last reply stays.
     models: HashMap<String, VecDeque<Reply>>,
+    /// What every request for a path gets, where it is no provider that is played; the query does not count.
+    paths: HashMap<String, Reply>,
 }
 
 impl Script {
@@ -119,6 +121,11 @@ impl ScriptedProvider {
     /// different models can run at once.
     pub(crate) fn on_model(&self, model: &str, replies: impl IntoIterator<Item = Reply>) {
         lock(&self.stage.script).models.insert(model.to_owned(), replies.into_iter().collect());
+    }
+
+    /// The reply to every request for this path, whatever its query: for a server that is no provider.
+    pub(crate) fn on_path(&self, path: &str, reply: Reply) {
+        lock(&self.stage.script).paths.insert(path.to_owned(), reply);
     }
 
     /// The requests for this model so far.
@@ -193,6 +200,10 @@ impl Stage {
         self.arrived.add_permits(1);
         let mut script = lock(&self.script);
         let model = request.json["model"].as_str().unwrap_or_default();
+        let path = request.path.split('?').next().unwrap_or_default();
+        if let Some(reply) = script.paths.get(path) {
+            return reply.clone();
+        }
         let queued = match script.models.get_mut(model) {
             Some(replies) if replies.len() > 1 => replies.pop_front(),
             Some(replies) => replies.front().cloned(),

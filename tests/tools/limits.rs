@@ -1,0 +1,99 @@
+//! What ends the loop: rounds, time, budgets, a person who stops it.
+
+use causerie::proto::{self, ErrorReason, stream_events_request::Request, turn::State};
+
+use super::{http_tool, runs_of, server_with, stream, tool, with_tools};
+use crate::support::{
+    calls::cancel,
+    completion::{stream_of, stream_of_calls},
+    events::{full, soon, watch},
+    provider::{Reply, ScriptedProvider},
+    server::{Client, TestServer, append, text_of},
+    status::{carried, reason_of},
+};
+
+/// A model that wants the same tool over and over again.
+async fn insatiable(settings: &[(&str, &str)]) -> (TestServer, ScriptedProvider, Client) {
+    let (server, peer) = (server_with(settings).await, ScriptedProvider::start().await);
+    let client = server.client().await;
+    peer.on_path("/more", Reply::plain(200, "text/plain", "more"));
+    server.provider.on_every(stream_of_calls(&[("more", r#"{"q":"x"}"#)]));
+    (server, peer, client)
+}
+
+fn more(peer: &ScriptedProvider) -> proto::StartRequest {
+    with_tools("More", vec![tool(http_tool("more", peer, "/more"))])
+}
+
+fn reason(turn: &proto::Turn) -> String {
+    reason_of(&carried(turn.error.as_ref().expect("an error").clone()))
+}
+
+#[tokio::test]
+async fn rounds_are_bounded_and_a_turn_goes_on_after_them() {
+    let (server, peer, client) = insatiable(&[("turns.max_tool_rounds", "3")]).await;
+    for (asked, expected) in [(0, 3), (2, 2), (9, 3)] {
+        let request = proto::StartRequest { max_tool_rounds: asked, ..more(&peer) };
+        let seen = stream(&client, Request::Start(request)).await;
+        let turn = seen.turn();
+        assert_eq!((turn.state(), runs_of(turn).len()), (State::Incomplete, expected), "asked for {asked}");
+        assert_eq!(reason(turn), ErrorReason::TurnLimitExceeded.as_str_name());
+        server.provider.reply(stream_of(&["Enough."], "stop"));
+        let on = stream(&client, Request::Append(append(&turn.conversation_id, ""))).await;
+        assert_eq!((on.turn().state(), text_of(on.turn()).as_str()), (State::Completed, "Enough."));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_budget_holds_for_all_rounds_together() {
+    let (server, peer, client) = insatiable(&[("turns.max_tool_rounds", "1000")]).await;
+    let budget = Some(proto::Budget { max_tokens: Some(9000), ..Default::default() });
+    let forwarding = Some(proto::Forwarding { budget, ..Default::default() });
+    let seen = stream(&client, Request::Start(proto::StartRequest { forwarding, ..more(&peer) })).await;
+    let turn = seen.turn();
+    assert_eq!((turn.state(), reason(turn).as_str()), (State::Incomplete, "BUDGET_EXCEEDED"));
+    assert!(turn.usage.as_ref().expect("usage").total_tokens <= 9000, "{turn:?}");
+    assert!(!runs_of(turn).is_empty(), "it had room for some");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_is_stopped_keeps_what_ran_and_what_was_running() {
+    let (server, peer) = (server_with(&[]).await, ScriptedProvider::start().await);
+    let mut client = server.client().await;
+    let mut never = Reply::plain(200, "text/plain", "never");
+    let _closed = never.gate();
+    peer.on_path("/quick", Reply::plain(200, "text/plain", "done"));
+    peer.on_path("/slow", never);
+    server.provider.reply(stream_of_calls(&[("quick", r#"{"q":"x"}"#), ("slow", r#"{"q":"x"}"#)]));
+    let tools = vec![tool(http_tool("quick", &peer, "/quick")), tool(http_tool("slow", &peer, "/slow"))];
+    let mut reader = watch(&client, full(Request::Start(with_tools("Both", tools)))).await;
+    let turn_id = reader.started().await;
+    let first_done = async {
+        loop {
+            if let Some(proto::event::Kind::ToolExecutionDone(done)) = reader.next().await.kind {
+                return done;
+            }
+        }
+    };
+    assert_eq!(soon(first_done).await.name, "quick");
+    let turn = cancel(&mut client, &turn_id).await.expect("a turn");
+    assert_eq!(turn.state(), State::Incomplete);
+    let runs = runs_of(&turn);
+    let status: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.status())).collect();
+    assert_eq!(
+        status,
+        [("quick", proto::OutputStatus::Completed), ("slow", proto::OutputStatus::Incomplete)]
+    );
+    // The call was given up, and is not made again when the turn goes on.
+    soon(peer.connection_dropped()).await;
+    server.provider.reply(stream_of(&["Half of it."], "stop"));
+    let on = stream(&client, Request::Append(append(&turn.conversation_id, ""))).await;
+    assert_eq!(on.turn().state(), State::Completed);
+    assert_eq!(peer.requests().len(), 2);
+    let told = super::asked(&server.provider.requests()[1]);
+    assert_eq!(told[2..], ["tool: done", r#"tool: {"error":"the tool was cut off: what it did is not known"}"#]);
+    let _ = reader.rest().await;
+    server.stop().await;
+}
