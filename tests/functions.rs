@@ -32,7 +32,12 @@ fn text(text: &str) -> proto::Chunk {
 
 fn result(tool_call_id: &str, content: &str) -> proto::Entry {
     let tool_call_id = tool_call_id.to_owned();
-    entry(Kind::FunctionResult(proto::FunctionResult { tool_call_id, content: vec![text(content)], is_error: false }))
+    entry(Kind::FunctionResult(proto::FunctionResult {
+        tool_call_id,
+        content: vec![text(content)],
+        is_error: false,
+        decision: None,
+    }))
 }
 
 fn call(tool_call_id: &str, name: &str) -> proto::Entry {
@@ -215,6 +220,7 @@ async fn the_model_is_told_that_a_function_failed() {
         tool_call_id: calls_of(turn)[0].0.clone(),
         content: vec![text("no network")],
         is_error: true,
+        decision: None,
     };
     let failed = append_all(&turn.conversation_id, vec![entry(Kind::FunctionResult(failed))]);
     client.append(failed).await.expect("an answer");

@@ -31,7 +31,8 @@ fn text(text: &str) -> proto::Chunk {
 
 fn result(tool_call_id: &str, content: &str) -> proto::Entry {
     let content = vec![text(content)];
-    let result = proto::FunctionResult { tool_call_id: tool_call_id.to_owned(), content, is_error: false };
+    let result =
+        proto::FunctionResult { tool_call_id: tool_call_id.to_owned(), content, is_error: false, decision: None };
     proto::Entry { kind: Some(Kind::FunctionResult(result)), ..Default::default() }
 }
 

@@ -44,7 +44,7 @@ fn answered(of: &str) -> proto::Entry {
 fn called(id: &str) -> [proto::Entry; 2] {
     let (tool_call_id, name, arguments) = (id.to_owned(), "get_weather".to_owned(), "{}".to_owned());
     let call = proto::FunctionCall { tool_call_id: tool_call_id.clone(), name, arguments, ..Default::default() };
-    let result = proto::FunctionResult { tool_call_id, content: vec![text("rain")], is_error: false };
+    let result = proto::FunctionResult { tool_call_id, content: vec![text("rain")], is_error: false, decision: None };
     [entry(Kind::FunctionCall(call)), entry(Kind::FunctionResult(result))]
 }
 

@@ -294,3 +294,88 @@ pub fn merge_chunk(chunk: &mut Chunk, piece: &Chunk) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::ids::EntryKind;
+
+    fn id(kind: EntryKind, number: u128) -> EntryId {
+        EntryId { kind, uuid: Uuid::from_u128(number) }
+    }
+
+    fn event(sequence: u64, kind: EventKind) -> Event {
+        Event { sequence, first_sequence: sequence, created_at: Time { unix_us: sequence as i64 }, kind }
+    }
+
+    fn call(number: u128, arguments: &str) -> EventKind {
+        let call = CallHead {
+            tool_call_id: "call-a".into(),
+            name: "pay".into(),
+            confirmation: Some(Confirmation::Pending),
+            confirmation_expires_at: Some(Time { unix_us: 9 }),
+        };
+        EventKind::FunctionCallDelta {
+            entry_id: id(EntryKind::FunctionCall, number),
+            output_index: 0,
+            call: Arc::new(call),
+            author: Arc::new(Author { model: "small".into(), agent_id: None }),
+            arguments: arguments.into(),
+        }
+    }
+
+    fn progress(message: &str) -> EventKind {
+        EventKind::ToolExecutionDelta {
+            entry_id: id(EntryKind::ToolExecution, 1),
+            output_index: 0,
+            name: "search".into(),
+            message: message.into(),
+            arguments: String::new(),
+        }
+    }
+
+    #[test]
+    fn pieces_of_one_call_become_one_event() {
+        let mut first = event(3, call(1, "{\"a\""));
+        assert!(first.merge(&event(4, call(1, ":1}"))));
+        let merged = Event { first_sequence: 3, ..event(4, call(1, "{\"a\":1}")) };
+        assert_eq!(first, merged);
+        assert!(!first.merge(&event(5, call(2, "{}"))), "another call");
+        assert_eq!(first, merged);
+    }
+
+    /// A report replaces the one before it; run together they would say nothing.
+    #[test]
+    fn what_a_tool_reports_stays_as_many_events() {
+        let done = EventKind::ToolExecutionDone {
+            entry_id: id(EntryKind::ToolExecution, 1),
+            output_index: 0,
+            name: "search".into(),
+            result: Vec::new(),
+            info: String::new(),
+            error: None,
+        };
+        for next in [progress("2 of 3"), done] {
+            let mut first = event(3, progress("1 of 3"));
+            assert!(!first.merge(&event(4, next)));
+            assert_eq!(first, event(3, progress("1 of 3")));
+        }
+    }
+
+    #[test]
+    fn reports_of_a_tool_are_deltas_and_its_begin_and_end_are_not() {
+        let report = progress("half");
+        assert!(report.is_delta() && !report.is_terminal());
+        assert_eq!(report.delta_bytes(), 4);
+        let handoff = EventKind::HumanHandoff {
+            entry_id: id(EntryKind::HumanHandoff, 1),
+            output_index: 0,
+            message: "help".into(),
+            author: Arc::new(Author { model: String::new(), agent_id: None }),
+        };
+        assert!(!handoff.is_delta() && !handoff.is_terminal());
+        assert_eq!(handoff.delta_bytes(), 0);
+    }
+}

@@ -20,7 +20,7 @@ pub struct Outputs {
 #[derive(Debug)]
 enum Slot {
     /// It grows.
-    Open(Entry),
+    Open(Box<Entry>),
     /// It will not change any more.
     Closed(Arc<Entry>),
 }
@@ -135,7 +135,7 @@ impl Outputs {
     /// The outputs as far as they came, as the history of a model that goes on with them.
     pub fn so_far(&self) -> impl Iterator<Item = Arc<Entry>> {
         self.slots.iter().map(|slot| match slot {
-            Slot::Open(entry) => Arc::new(closed(entry.clone(), OutputStatus::Incomplete, None)),
+            Slot::Open(entry) => Arc::new(closed(Entry::clone(entry), OutputStatus::Incomplete, None)),
             Slot::Closed(entry) => entry.clone(),
         })
     }
@@ -175,14 +175,14 @@ impl Outputs {
         // Outputs are few, and the newest is the one that grows.
         let found = self.slots.iter().rposition(|slot| matches!(slot, Slot::Open(entry) if entry.id == id));
         let index = found.unwrap_or_else(|| {
-            self.slots.push(Slot::Open(Entry {
+            self.slots.push(Slot::Open(Box::new(Entry {
                 id,
                 created_at: at,
                 completed_at: None,
                 model: Some(author.model.clone()).filter(|model| !model.is_empty()),
                 agent_id: author.agent_id.clone(),
                 body: body(),
-            }));
+            })));
             self.slots.len() - 1
         });
         match &mut self.slots[index] {
@@ -252,3 +252,6 @@ fn closed(mut entry: Entry, status: OutputStatus, at: Option<Time>) -> Entry {
     entry.completed_at = at;
     entry
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,37 @@ fn start() -> impl Strategy<Value = proto::StartRequest> {
                     budget: settings.tree_budget.clone(),
                 }),
                 tree_budget: settings.tree_budget,
+                agent_version: settings.agent_version,
+                handoff_execution: (number % 3) as i32,
+                max_tool_rounds: (number % 100) as i32,
             }
+        },
+    )
+}
+
+/// A request that decides of calls, with all else that a first one has.
+fn append() -> impl Strategy<Value = proto::AppendRequest> {
+    let decision = ("[a-c]{0,2}", 0..4i32, "[a-z]{0,5}", prop_oneof![Just(""), Just("{\"a\": 1}"), Just("[1]")]);
+    let confirmation = decision.prop_map(|(tool_call_id, confirmation, reason, arguments)| proto::ToolConfirmation {
+        tool_call_id,
+        confirmation,
+        decided_by: reason.clone(),
+        reason,
+        arguments: arguments.to_owned(),
+    });
+    (start(), prop::collection::vec(confirmation, 0..4), any::<[u8; 16]>(), 0..4i32).prop_map(
+        |(start, tool_confirmations, id, pending_calls)| proto::AppendRequest {
+            conversation_id: causerie::domain::ConversationId(uuid::Uuid::from_bytes(id)).to_string(),
+            inputs: start.inputs,
+            model: start.model,
+            agent_id: start.agent_id,
+            tools: start.tools,
+            agent_version: start.agent_version,
+            handoff_execution: start.handoff_execution,
+            max_tool_rounds: start.max_tool_rounds,
+            tool_confirmations,
+            pending_calls,
+            ..Default::default()
         },
     )
 }
@@ -99,15 +129,16 @@ fn damaged<M: Message>(message: impl Strategy<Value = M>) -> impl Strategy<Value
 
 /// Bytes with well-formed field keys, so that decoding gets far.
 fn fields() -> impl Strategy<Value = Vec<u8>> {
-    let field = (1u8..16, 0u8..3, prop::collection::vec(any::<u8>(), 0..24));
+    let field = (1u32..24, 0u32..3, prop::collection::vec(any::<u8>(), 0..24));
     prop::collection::vec(field, 0..24).prop_map(|fields| {
         let mut bytes = Vec::new();
         for (number, wire, value) in fields {
+            prost::encoding::encode_varint(u64::from(number << 3 | wire), &mut bytes);
             match wire {
-                0 => bytes.extend([number << 3, value.first().copied().unwrap_or(0) & 0x7f]),
-                1 => bytes.extend([number << 3 | 1, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f]),
+                0 => bytes.push(value.first().copied().unwrap_or(0) & 0x7f),
+                1 => bytes.extend([0, 0, 0, 0, 0, 0, 0xf8, 0x7f]),
                 _ => {
-                    bytes.extend([number << 3 | 2, value.len() as u8]);
+                    bytes.push(value.len() as u8);
                     bytes.extend(value);
                 }
             }
@@ -129,6 +160,11 @@ proptest! {
 
     #[test]
     fn nearly_a_start(bytes in damaged(start())) {
+        read_everything(&bytes);
+    }
+
+    #[test]
+    fn nearly_an_append(bytes in damaged(append())) {
         read_everything(&bytes);
     }
 

@@ -1,13 +1,8 @@
 //! Requests that keep to the rules: what the engine gets of them.
 
 use causerie::{
-    domain::{
-        Body, Chunk,
-        entry::Role,
-        ids::EntryKind,
-        settings::{Tool, ToolChoice},
-    },
-    engine::request::{Base, TurnRequest},
+    domain::{Body, Chunk, agent::AgentPin, entry::Role, ids::EntryKind, settings::ToolChoice, tool::Tool},
+    engine::request::{Base, ToolConfirmation, ToolUse, TurnRequest},
     grpc::convert::{
         list, request,
         request::{View, Watched},
@@ -103,6 +98,75 @@ fn what_append_keeps_changes_and_removes() {
     assert_eq!(turn.overrides.instructions.as_deref(), Some(""));
     assert_eq!(turn.overrides.tools, Some(Vec::<Tool>::new()));
     assert!(turn.overrides.completion_args.is_some());
+}
+
+#[test]
+fn a_version_of_an_agent_by_number_or_alias() {
+    let pin = |agent_version: &str| {
+        let (model, agent_id) = (String::new(), "agent_1".to_owned());
+        let request = proto::StartRequest { model, agent_id, agent_version: agent_version.to_owned(), ..start() };
+        taken(request).overrides.agent_pin
+    };
+    assert_eq!(pin(""), None);
+    assert_eq!(pin("12"), Some(AgentPin::Version(12)));
+    assert_eq!(pin("4294967295"), Some(AgentPin::Version(u32::MAX)));
+    for alias in ["p", "production", "next-1", "a_b"] {
+        assert_eq!(pin(alias), Some(AgentPin::Alias(alias.to_owned())));
+    }
+}
+
+#[test]
+fn what_a_turn_does_with_tools_and_agents() {
+    use proto::{HandoffExecution, PendingCalls, tool_confirmation::Confirmation};
+    let append = proto::AppendRequest { conversation_id: format!("conv_{}", "a".repeat(32)), ..Default::default() };
+    let read = |request| request::append("", request).expect("it keeps to the rules").tool_use;
+    let usual = ToolUse { handoff_to_caller: false, max_rounds: None, confirmations: vec![], skip_pending: false };
+    assert_eq!(read(append.clone()), usual);
+    let said = proto::AppendRequest {
+        handoff_execution: HandoffExecution::Server.into(),
+        pending_calls: PendingCalls::Require.into(),
+        ..append.clone()
+    };
+    assert_eq!(read(said), usual);
+    let confirmation = |id: &str, confirmation: Confirmation, arguments: &str| proto::ToolConfirmation {
+        tool_call_id: id.to_owned(),
+        confirmation: confirmation.into(),
+        reason: "because".to_owned(),
+        arguments: arguments.to_owned(),
+        decided_by: "anna".to_owned(),
+    };
+    let all = proto::AppendRequest {
+        handoff_execution: HandoffExecution::Client.into(),
+        max_tool_rounds: 3,
+        tool_confirmations: vec![
+            confirmation("c1", Confirmation::Allow, "{\"a\": 1.0}"),
+            confirmation("c2", Confirmation::Deny, ""),
+        ],
+        pending_calls: PendingCalls::Skip.into(),
+        ..append
+    };
+    let decided = |id: &str, allowed, arguments: Option<&str>| ToolConfirmation {
+        tool_call_id: id.to_owned(),
+        allowed,
+        reason: "because".to_owned(),
+        arguments: arguments.map(str::to_owned),
+        decided_by: "anna".to_owned(),
+    };
+    let confirmations = vec![decided("c1", true, Some("{\"a\": 1.0}")), decided("c2", false, None)];
+    let expected = ToolUse { handoff_to_caller: true, max_rounds: Some(3), confirmations, skip_pending: true };
+    assert_eq!(read(all), expected);
+}
+
+#[test]
+fn a_request_without_a_method_is_a_get() {
+    let (name, url) = ("weather".to_owned(), "https://example.com/{city}".to_owned());
+    let timeout = Some(prost_types::Duration { seconds: 1, nanos: 500_999_999 });
+    let request = proto::HttpRequestTool { name, url, timeout, ..Default::default() };
+    let tools = vec![proto::Tool { kind: Some(proto::tool::Kind::HttpRequest(request)) }];
+    let turn = taken(proto::StartRequest { tools, ..start() });
+    let Some([Tool::HttpRequest(request)]) = turn.overrides.tools.as_deref() else { panic!("{turn:?}") };
+    let spec = request.declared.as_ref().expect("it has an address");
+    assert_eq!((spec.method.as_str(), spec.timeout_ms), ("GET", 1500));
 }
 
 #[test]

@@ -176,6 +176,9 @@ impl Requests {
             "{\"a\":1}",
             "[",
             "http://a/b",
+            "https://example.com/{a}",
+            "production",
+            "transfer_to_human",
             &long,
         ];
         (*self.dice.pick(&texts)).to_owned()

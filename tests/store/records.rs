@@ -5,7 +5,8 @@ use std::sync::Arc;
 use causerie::{
     domain::{
         Body, Chunk, ConversationId, Event, EventKind, Settings, Spend, TurnState, Version,
-        entry::{MessageInput, MessageOutput, OutputStatus, Role},
+        entry::{Decision, MessageInput, MessageOutput, OutputStatus, Role, ToolExecution, Verdict},
+        event::Author,
     },
     store::{Commit, Ended, Store, Stored},
 };
@@ -97,6 +98,52 @@ async fn any_turn_comes_back_as_it_was_committed() {
         if let Some((request_id, fingerprint)) = ended.turn.request_id.as_deref().zip(ended.request_fingerprint) {
             assert_eq!(store.request(request_id).expect("readable"), Some((ended.turn.id, fingerprint)));
         }
+    }
+}
+
+/// What an event says as its run does is not written again, and nothing else is lost by that.
+#[tokio::test]
+async fn the_events_of_a_run_come_back_whether_they_agree_with_it_or_not() {
+    let mut maker = Maker::new(seed());
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let run = ToolExecution {
+        name: "search".into(),
+        arguments: "{}".into(),
+        info: "{\"pages\": 1}".into(),
+        result: vec![Chunk::Text("found".into())],
+        status: OutputStatus::Completed,
+        error: Some("no more pages".into()),
+        tool_call_id: Some("call-a".into()),
+        parallel: true,
+        decision: Some(Decision {
+            verdict: Verdict::Allowed,
+            reason: "it is fine".into(),
+            decided_by: "anna".into(),
+            decided_at: maker.time(),
+        }),
+    };
+    let author = Arc::new(Author { model: "small".into(), agent_id: None });
+    let mut written = Vec::new();
+    for run in [run, ToolExecution::default()] {
+        let (id, output) = (maker.uuid(), maker.entry(Body::ToolExecution(run)));
+        let kinds = maker.events_of_run(&output, 0, &author);
+        let turn = maker.turn(id, None, vec![output], TurnState::Completed);
+        let events = kinds.into_iter().zip(1..).map(|(kind, sequence)| Event {
+            sequence,
+            first_sequence: sequence,
+            created_at: turn.created_at,
+            kind,
+        });
+        let events = events.collect();
+        let ended = Ended { turn, inputs: Vec::new(), events, request_fingerprint: None, kept: 0 };
+        store.commit(start(&ended, Settings::default(), None)).await.expect("committed");
+        written.push(ended);
+    }
+    drop(store);
+    let store = open(dir.path());
+    for ended in &written {
+        assert_same(&store.turn(ended.turn.id).expect("readable").expect("there"), ended);
     }
 }
 

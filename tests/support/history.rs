@@ -58,20 +58,20 @@ pub(crate) fn cut(content: Vec<Chunk>) -> Body {
 
 pub(crate) fn call(id: &str, name: &str, arguments: &str) -> Body {
     let (tool_call_id, name, arguments) = (id.to_owned(), name.to_owned(), arguments.to_owned());
-    Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, confirmation: None })
+    Body::FunctionCall(FunctionCall { tool_call_id, name, arguments, ..FunctionCall::default() })
 }
 
 pub(crate) fn result(id: &str, content: Vec<Chunk>) -> Body {
-    Body::FunctionResult(FunctionResult { tool_call_id: id.to_owned(), content, is_error: false })
+    Body::FunctionResult(FunctionResult { tool_call_id: id.to_owned(), content, ..FunctionResult::default() })
 }
 
 pub(crate) fn error_result(id: &str, content: Vec<Chunk>) -> Body {
-    Body::FunctionResult(FunctionResult { tool_call_id: id.to_owned(), content, is_error: true })
+    Body::FunctionResult(FunctionResult { tool_call_id: id.to_owned(), content, is_error: true, decision: None })
 }
 
 pub(crate) fn execution(name: &str, arguments: &str, info: &str, result: Vec<Chunk>, status: OutputStatus) -> Body {
     let (name, arguments, info) = (name.to_owned(), arguments.to_owned(), info.to_owned());
-    Body::ToolExecution(ToolExecution { name, arguments, info, result, status })
+    Body::ToolExecution(ToolExecution { name, arguments, info, result, status, ..ToolExecution::default() })
 }
 
 pub(crate) fn agent_handoff(next: &str) -> Body {

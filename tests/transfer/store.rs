@@ -123,7 +123,8 @@ async fn waits(server: &TestServer, client: &mut Client) -> (String, Vec<proto::
     let results = turn.outputs.iter().map(|output| {
         let Some(Kind::FunctionCall(call)) = &output.kind else { panic!("{output:?}") };
         let content = vec![proto::Chunk { kind: Some(ChunkKind::Text("rain".to_owned())) }];
-        let result = proto::FunctionResult { tool_call_id: call.tool_call_id.clone(), content, is_error: false };
+        let result =
+            proto::FunctionResult { tool_call_id: call.tool_call_id.clone(), content, is_error: false, decision: None };
         proto::Entry { kind: Some(Kind::FunctionResult(result)), ..Default::default() }
     });
     (turn.conversation_id, results.collect())

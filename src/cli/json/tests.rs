@@ -1,14 +1,15 @@
 use std::collections::{BTreeMap, HashMap};
 
-use prost_types::{Struct, Timestamp, Value, value};
+use prost_types::{Duration, Struct, Timestamp, Value, value};
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::*;
 use crate::proto::{
-    AgentHandoff, Chunk, CompletionArgs, Conversation, Entry, Event, ExportHeader, ExportSummary, ExportedVersion,
-    Function, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput, OutputStatus, Role, Thinking,
-    Tool, ToolExecution, Turn, UpstreamRetry, Usage, chunk, entry, event, export_record::Kind, tool, turn,
+    AgentHandoff, Chunk, CompletionArgs, ConnectorTool, Conversation, Decision, Entry, Event, ExportHeader,
+    ExportSummary, ExportedVersion, Function, FunctionCall, FunctionResult, HttpRequestTool, HumanHandoff,
+    MessageInput, MessageOutput, OutputStatus, Role, Thinking, Tool, ToolExecution, Turn, UpstreamRetry, Usage, chunk,
+    decision, entry, event, export_record::Kind, tool, turn,
 };
 
 fn time(seconds: i64) -> Option<Timestamp> {
@@ -40,6 +41,11 @@ fn entry(kind: entry::Kind) -> Kind {
     })
 }
 
+fn decision() -> Decision {
+    let verdict = decision::Verdict::Expired.into();
+    Decision { verdict, reason: "late".into(), decided_by: "anna".into(), decided_at: time(1_700_000_000) }
+}
+
 fn entries() -> Vec<Kind> {
     let thinking =
         Thinking { content: vec![text("hm")], signature: "s".into(), closed: Some(false), provider: "p".into() };
@@ -65,8 +71,15 @@ fn entries() -> Vec<Kind> {
             tool_call_id: "c".into(),
             content: chunks,
             is_error: true,
+            decision: Some(decision()),
         })),
-        entry(entry::Kind::ToolExecution(ToolExecution { name: "t".into(), ..ToolExecution::default() })),
+        entry(entry::Kind::ToolExecution(ToolExecution {
+            name: "t".into(),
+            error: "no network".into(),
+            duration: Some(Duration { seconds: 1, nanos: 500_000_000 }),
+            decision: Some(decision()),
+            ..ToolExecution::default()
+        })),
         entry(entry::Kind::AgentHandoff(AgentHandoff { next_agent_id: "a".into(), ..AgentHandoff::default() })),
         entry(entry::Kind::HumanHandoff(HumanHandoff { message: "help".into() })),
     ]
@@ -79,9 +92,19 @@ fn version() -> Kind {
     fields.insert("precise".into(), number(0.122_016_500_000_000_02));
     fields.insert("null".into(), Value { kind: Some(value::Kind::NullValue(0)) });
     let function = Function { name: "f".into(), parameters: Some(Struct { fields }), ..Function::default() };
+    let request = HttpRequestTool {
+        url: "https://example.com/{city}".into(),
+        headers: [("x-a".to_owned(), "${secret:a}".to_owned())].into(),
+        timeout: Some(Duration { seconds: 0, nanos: 250_000_000 }),
+        ..HttpRequestTool::default()
+    };
     let conversation = Conversation {
         id: "conv_1".into(),
-        tools: vec![Tool { kind: Some(tool::Kind::Function(function)) }],
+        tools: vec![
+            Tool { kind: Some(tool::Kind::Function(function)) },
+            Tool { kind: Some(tool::Kind::HttpRequest(request)) },
+            Tool { kind: Some(tool::Kind::WebSearch(ConnectorTool::default())) },
+        ],
         completion_args: Some(CompletionArgs {
             temperature: Some(0.0),
             top_p: Some(0.1 + 0.2),

@@ -6,7 +6,9 @@ use prost_types::Duration;
 
 use super::{connector, json, number, path::Path, rules, schema, violations::Violations};
 use crate::{
-    domain::tool::{CallTerms, Function, HttpRequest, HttpRequestSpec, HumanHandoffTool, McpTools, Tool},
+    domain::tool::{
+        CallTerms, ConnectorKind, Function, HttpRequest, HttpRequestSpec, HumanHandoffTool, McpTools, Tool,
+    },
     proto::{self, tool::Kind},
 };
 
@@ -14,6 +16,7 @@ const MAX_TOOLS: usize = 128;
 const MAX_DESCRIPTION: usize = 8192;
 const MAX_URL: usize = 8192;
 const MAX_HEADERS: usize = 64;
+const MAX_HEADER_NAME: usize = 256;
 const MAX_HEADER: usize = 8192;
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 /// A year: what waits longer is forgotten.
@@ -91,22 +94,27 @@ pub(super) fn read_all(at: &Path<'_>, tools: Vec<proto::Tool>, violations: &mut 
         let Some(tool) = read_one(&at, tool, violations) else { continue };
         let (kind, name, what) = name_of(&tool);
         if !names.insert((kind == "mcp", name.to_owned())) {
-            let at = at.field(kind);
-            violations.add(&at.field(what), format_args!("is the name of an earlier tool too: rename one"));
+            let kind = at.field(kind);
+            let at = what.map(|what| kind.field(what));
+            let text = format_args!("is the name of an earlier tool too: rename it, or leave it out");
+            violations.add(at.as_ref().unwrap_or(&kind), text);
         }
         read.push(tool);
     }
     read
 }
 
-/// The field of a tool's kind, what distinguishes the tool from others, and the field that says it.
-fn name_of(tool: &Tool) -> (&'static str, &str, &'static str) {
+/// The field of a tool's kind, what distinguishes the tool from others, and the field that says it, if one does.
+fn name_of(tool: &Tool) -> (&'static str, &str, Option<&'static str>) {
     match tool {
-        Tool::Function(function) => ("function", &function.name, "name"),
-        Tool::HttpRequest(request) => ("http_request", &request.name, "name"),
-        Tool::Mcp(tools) => ("mcp", &tools.server, "server"),
-        Tool::Connector(connector) => (connector.type_name(), connector::name(connector), "connector_id"),
-        Tool::HumanHandoff(_) => ("human_handoff", "transfer_to_human", "name"),
+        Tool::Function(function) => ("function", &function.name, Some("name")),
+        Tool::HttpRequest(request) => ("http_request", &request.name, Some("name")),
+        Tool::Mcp(tools) => ("mcp", &tools.server, Some("server")),
+        Tool::Connector(connector) => {
+            let named = matches!(connector.kind, ConnectorKind::Custom { .. });
+            (connector.type_name(), connector::name(connector), named.then_some("connector_id"))
+        }
+        Tool::HumanHandoff(_) => ("human_handoff", "transfer_to_human", None),
     }
 }
 
@@ -283,13 +291,14 @@ fn check_headers(at: &Path<'_>, headers: &BTreeMap<String, String>, violations: 
             .add(&at.field("headers"), format_args!("must be at most {MAX_HEADERS} headers, has {}", headers.len()));
     }
     for (name, value) in headers {
-        let at = at.pair("headers", name);
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let is_name = !name.is_empty() && name.len() <= 256 && name.bytes().all(fits);
+        let is_name = !name.is_empty() && name.len() <= MAX_HEADER_NAME && name.bytes().all(fits);
         if !is_name {
-            violations.add(&at, format_args!("has a name that is no header's (RFC 9110)"));
-        }
-        if value.len() > MAX_HEADER || value.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+            // The name itself would make the path as long as it is.
+            let at = at.field("headers");
+            violations.add(&at, format_args!("has a name of {} bytes that is no header's (RFC 9110)", name.len()));
+        } else if value.len() > MAX_HEADER || value.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+            let at = at.pair("headers", name);
             violations.add(&at, format_args!("must be at most {MAX_HEADER} bytes without control characters"));
         }
     }

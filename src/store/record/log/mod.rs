@@ -7,7 +7,8 @@ use prost::{Message, Oneof};
 
 pub(super) use self::{read::Read, write::Written};
 use super::{
-    entry::{ChunkRecord, DecisionRecord, NamedEntry},
+    chunk::ChunkRecord,
+    entry::{DecisionRecord, NamedEntry},
     turn::{FailureRecord, FullTurn, TurnRecord},
 };
 

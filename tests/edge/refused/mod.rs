@@ -1,5 +1,8 @@
 //! Requests that break rules: every one of them is told, by its field.
 
+mod decisions;
+mod tools;
+
 use std::collections::BTreeMap;
 
 use causerie::{
@@ -186,7 +189,7 @@ fn which_chunks_stand_where() {
         entry(Kind::MessageOutput(proto::MessageOutput { content: vec![image()], status: 0, segments: vec![] }));
     refused(with_inputs(vec![output, hi()]), &["inputs[0].message_output.content[0]"]);
     let content = vec![image(), thinking(vec![])];
-    let result = proto::FunctionResult { tool_call_id: "c".to_owned(), content, is_error: false };
+    let result = proto::FunctionResult { tool_call_id: "c".to_owned(), content, is_error: false, decision: None };
     refused(with_inputs(vec![entry(Kind::FunctionResult(result))]), &["inputs[0].function_result.content[1]"]);
 }
 
@@ -205,38 +208,6 @@ fn prefixes() {
     refused(with_inputs(vec![prefix(), user(vec![text("Hi")])]), &["inputs[0].message_input.prefix"]);
     let of_user = proto::MessageInput { role: proto::Role::User.into(), content: vec![text("Hi")], prefix: true };
     refused(with_inputs(vec![entry_of(of_user)]), &["inputs[0].message_input.prefix"]);
-}
-
-#[test]
-fn tools() {
-    refused(with_tools(vec![proto::Tool::default()]), &["tools[0]"]);
-    refused(with_tools(vec![function("")]), &["tools[0].function.name"]);
-    refused(with_tools(vec![function("get weather")]), &["tools[0].function.name"]);
-    refused(with_tools(vec![function(&"x".repeat(65))]), &["tools[0].function.name"]);
-    refused(with_tools(vec![function("f"), function("f")]), &["tools[1].function.name"]);
-    refused(with_tools((0..129).map(|i| function(&format!("f{i}"))).collect()), &["tools"]);
-    let with = |change: fn(&mut proto::Function)| {
-        let mut function = proto::Function { name: "f".to_owned(), ..Default::default() };
-        change(&mut function);
-        with_tools(vec![proto::Tool { kind: Some(proto::tool::Kind::Function(function)) }])
-    };
-    refused(with(|f| f.description = "x".repeat(8193)), &["tools[0].function.description"]);
-    let schema = |key: &str, value: &str| Some(object(key, ValueKind::StringValue(value.to_owned())));
-    refused(
-        with(|f| f.parameters = Some(object("type", ValueKind::NumberValue(1.0)))),
-        &["tools[0].function.parameters"],
-    );
-    refused(
-        with(|f| f.parameters = Some(object("x", ValueKind::NumberValue(f64::NAN)))),
-        &["tools[0].function.parameters"],
-    );
-    for parameters in
-        [schema("type", "array"), schema("$ref", "http://127.0.0.1:1/x"), schema("x", &"y".repeat(256 << 10))]
-    {
-        let function = proto::Function { name: "f".to_owned(), parameters, ..Default::default() };
-        let tool = proto::Tool { kind: Some(proto::tool::Kind::Function(function)) };
-        refused(with_tools(vec![tool]), &["tools[0].function.parameters"]);
-    }
 }
 
 #[test]
