@@ -31,8 +31,18 @@ pub(super) async fn append(store: &Store, maker: &mut Maker, parent: &Stored, ke
         ..parent.version.clone()
     };
     let parent = Some(parent.clone());
-    let commit =
-        Commit { version, parent, kept, inputs, turn, events, request, require_head: false, charges: Vec::new() };
+    let commit = Commit {
+        version,
+        parent,
+        kept,
+        inputs,
+        turn,
+        events,
+        request,
+        require_head: false,
+        charges: Vec::new(),
+        journaled: false,
+    };
     store.commit(commit).await.expect("committed")
 }
 

@@ -118,6 +118,7 @@ async fn a_reservation_counts_until_its_turn_is_committed_and_after_a_crash() {
     store.commit_failed(ended, &charges).await.expect("committed");
     let commit = Commit {
         charges: vec![tokens(&account, made, 30, false), tokens(&day, made, 30, false)],
+        journaled: false,
         ..started(&mut maker)
     };
     let other = store.commit(commit).await.expect("committed");

@@ -35,7 +35,18 @@ pub(super) fn start(ended: &Ended, settings: Settings, request: Option<(String, 
         pending_calls: vec!["call-a".into(), String::new()],
         last_entry: history.last().map(|entry| entry.id),
     };
-    Commit { version, parent: None, kept: 0, inputs, turn, events, request, require_head: false, charges: Vec::new() }
+    Commit {
+        version,
+        parent: None,
+        kept: 0,
+        inputs,
+        turn,
+        events,
+        request,
+        require_head: false,
+        charges: Vec::new(),
+        journaled: false,
+    }
 }
 
 fn any_ended(maker: &mut Maker, state: TurnState, parent: Option<ConversationId>) -> Ended {

@@ -14,8 +14,16 @@ static EVENT: LazyLock<MessageDescriptor> = LazyLock::new(|| {
 });
 
 /// Fields that differ from run to run or follow from the line before.
-const LEFT_OUT: [&str; 8] =
-    ["createdAt", "completedAt", "duration", "decidedAt", "confirmationExpiresAt", "turnId", "firstSequence", "details"];
+const LEFT_OUT: [&str; 8] = [
+    "createdAt",
+    "completedAt",
+    "duration",
+    "decidedAt",
+    "confirmationExpiresAt",
+    "turnId",
+    "firstSequence",
+    "details",
+];
 
 /// Several logs, each under its heading.
 pub(crate) fn told(logs: &[(&str, &[proto::Event])]) -> String {

@@ -1,12 +1,8 @@
 //! Consent: a person allows a call, denies it, changes its arguments, or says nothing in time.
 
 use causerie::proto::{
-    self, ErrorReason, PendingCalls,
-    decision::Verdict,
-    entry::Kind,
-    stream_events_request::Request,
-    tool_confirmation::Confirmation,
-    turn::State,
+    self, ErrorReason, PendingCalls, decision::Verdict, entry::Kind, stream_events_request::Request,
+    tool_confirmation::Confirmation, turn::State,
 };
 use prost_types::Timestamp;
 
@@ -125,7 +121,8 @@ async fn expired(server: &TestServer, client: &Client, peer: &ScriptedProvider) 
         let Some(Kind::FunctionCall(call)) = &mut input.kind else { panic!("{input:?}") };
         call.confirmation_expires_at = Some(Timestamp { seconds: 1_000_000_000, nanos: 0 });
     }
-    let request = proto::StartRequest { input: String::new(), inputs, skip_completion: true, ..with_tools("", guarded(peer)) };
+    let request =
+        proto::StartRequest { input: String::new(), inputs, skip_completion: true, ..with_tools("", guarded(peer)) };
     client.clone().start(request).await.expect("a history that was given out").into_inner()
 }
 

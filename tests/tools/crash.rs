@@ -60,10 +60,7 @@ async fn a_crash_between_two_tools_runs_nothing_twice() {
     assert_eq!(reason_of(&carried(turn.error.clone().expect("an error"))), "TURN_LOST");
     let runs = runs_of(&turn);
     let status: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.status())).collect();
-    assert_eq!(
-        status,
-        [("first", proto::OutputStatus::Completed), ("second", proto::OutputStatus::Incomplete)]
-    );
+    assert_eq!(status, [("first", proto::OutputStatus::Completed), ("second", proto::OutputStatus::Incomplete)]);
     // The same request meets its turn again.
     let again = calls::run(&mut client, "again", Request::Start(request)).await.expect("the turn");
     assert_eq!(again.id, turn_id);

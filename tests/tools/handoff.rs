@@ -141,9 +141,7 @@ async fn a_turn_is_handed_over_so_often_and_no_more() {
 async fn a_person_is_asked_and_answers() {
     let server = server().await;
     let mut agents = AgentServiceClient::new(server.channel().await);
-    let tools = vec![proto::Tool {
-        kind: Some(proto::tool::Kind::HumanHandoff(proto::HumanHandoffTool::default())),
-    }];
+    let tools = vec![proto::Tool { kind: Some(proto::tool::Kind::HumanHandoff(proto::HumanHandoffTool::default())) }];
     let support = agent(&mut agents, proto::Agent { tools, ..named("support", &[]) }).await;
     server.provider.reply(stream_of_calls(&[("transfer_to_human", r#"{"message":"May I refund 20 euros?"}"#)]));
     let client = server.client().await;

@@ -82,10 +82,7 @@ async fn a_turn_that_is_stopped_keeps_what_ran_and_what_was_running() {
     assert_eq!(turn.state(), State::Incomplete);
     let runs = runs_of(&turn);
     let status: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.status())).collect();
-    assert_eq!(
-        status,
-        [("quick", proto::OutputStatus::Completed), ("slow", proto::OutputStatus::Incomplete)]
-    );
+    assert_eq!(status, [("quick", proto::OutputStatus::Completed), ("slow", proto::OutputStatus::Incomplete)]);
     // The call was given up, and is not made again when the turn goes on.
     soon(peer.connection_dropped()).await;
     server.provider.reply(stream_of(&["Half of it."], "stop"));

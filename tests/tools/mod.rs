@@ -4,8 +4,8 @@ mod approval;
 mod crash;
 mod handoff;
 mod limits;
-mod rounds;
 mod round_trip;
+mod rounds;
 
 use causerie::proto::{self, entry::Kind, event::Kind as EventKind, stream_events_request::Request};
 use prost_types::{ListValue, Struct, Value, value};
@@ -120,7 +120,11 @@ fn told(message: &serde_json::Value) -> String {
     let calls: Vec<String> = calls
         .map(|call| {
             let function = &call["function"];
-            format!("{}({})", function["name"].as_str().unwrap_or_default(), function["arguments"].as_str().unwrap_or(""))
+            format!(
+                "{}({})",
+                function["name"].as_str().unwrap_or_default(),
+                function["arguments"].as_str().unwrap_or("")
+            )
         })
         .collect();
     format!("{role}: {content}{}", calls.join(" + "))

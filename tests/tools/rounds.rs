@@ -178,15 +178,15 @@ async fn a_forced_choice_holds_for_the_first_answer_only() {
     peer.on_path("/weather", Reply::plain(200, "text/plain", "rain"));
     server.provider.reply(stream_of_calls(&[("weather", r#"{"q":"Paris"}"#)]));
     server.provider.reply(stream_of(&["Rain."], "stop"));
-    let choice = proto::ToolChoice {
-        kind: Some(proto::tool_choice::Kind::Mode(proto::tool_choice::Mode::Required.into())),
-    };
+    let choice =
+        proto::ToolChoice { kind: Some(proto::tool_choice::Kind::Mode(proto::tool_choice::Mode::Required.into())) };
     let completion_args = Some(proto::CompletionArgs { tool_choice: Some(choice), ..Default::default() });
     let tools = vec![tool(http_tool("weather", &peer, "/weather"))];
     let request = proto::StartRequest { completion_args, ..with_tools("Weather?", tools) };
     let seen = stream(&client, Request::Start(request)).await;
     assert_eq!(seen.turn().state(), State::Completed);
-    let choices: Vec<_> = server.provider.requests().iter().map(|request| request.json["tool_choice"].clone()).collect();
+    let choices: Vec<_> =
+        server.provider.requests().iter().map(|request| request.json["tool_choice"].clone()).collect();
     assert_eq!(choices, [json!("required"), json!("auto")]);
     server.stop().await;
 }

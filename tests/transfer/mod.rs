@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// An export of one tree, or of all (empty).
-async fn export(client: &mut Client, tree: &str) -> Vec<ExportRecord> {
+pub(crate) async fn export(client: &mut Client, tree: &str) -> Vec<ExportRecord> {
     let request = proto::ExportConversationsRequest { conversation_id: tree.to_owned() };
     let mut stream = client.export_conversations(request).await.expect("an export").into_inner();
     let mut records = Vec::new();
@@ -28,7 +28,7 @@ async fn export(client: &mut Client, tree: &str) -> Vec<ExportRecord> {
     records
 }
 
-async fn import(client: &mut Client, records: &[ExportRecord]) -> Result<(i64, i64), Status> {
+pub(crate) async fn import(client: &mut Client, records: &[ExportRecord]) -> Result<(i64, i64), Status> {
     let requests: Vec<_> = records.iter().map(|record| request(record.clone())).collect();
     let answer = client.import_conversations(named("import", tokio_stream::iter(requests))).await?.into_inner();
     let ImportConversationsResponse { imported_version_count, skipped_version_count } = answer;
@@ -40,7 +40,7 @@ fn request(record: ExportRecord) -> proto::ImportConversationsRequest {
 }
 
 /// The records without the time of the export.
-fn timeless(mut records: Vec<ExportRecord>) -> Vec<ExportRecord> {
+pub(crate) fn timeless(mut records: Vec<ExportRecord>) -> Vec<ExportRecord> {
     let Some(Kind::Header(header)) = &mut records[0].kind else { panic!("a header first: {:?}", records[0]) };
     assert!(header.created_at.take().is_some());
     records

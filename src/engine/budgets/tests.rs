@@ -84,6 +84,7 @@ fn commit_of(id: TurnId) -> Commit {
         request: None,
         require_head: false,
         charges: Vec::new(),
+        journaled: false,
     }
 }
 

@@ -109,6 +109,11 @@ fn check_calls(at: &Path<'_>, drafts: &[Option<EntryDraft>], violations: &mut Vi
                 violations
                     .add(&at.field("tool_call_id"), format_args!("has a result already: each call has exactly one"));
             }
+            Some(Body::ToolExecution(run)) if run.tool_call_id.as_deref().is_some_and(|id| !results.insert(id)) => {
+                let at = item.field("tool_execution");
+                violations
+                    .add(&at.field("tool_call_id"), format_args!("has a result already: each call has exactly one"));
+            }
             Some(_) | None => {}
         }
     }
