@@ -213,7 +213,7 @@ impl Inner {
     }
 
     /// The pieces of a row, the first one last: without it the row does not exist.
-    fn insert_row(&self, row: Row, value: &[u8]) -> Result<(), Error> {
+    pub(super) fn insert_row(&self, row: Row, value: &[u8]) -> Result<(), Error> {
         for (chunk, piece) in value.chunks(CHUNK_BYTES).enumerate().rev() {
             self.disk.insert(row.key(chunk), piece)?;
         }
