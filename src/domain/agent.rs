@@ -94,6 +94,13 @@ impl AgentId {
     }
 }
 
+impl Agent {
+    /// What callers know a revision by.
+    pub fn etag(&self) -> String {
+        self.revision.to_string()
+    }
+}
+
 impl AgentSpec {
     /// Whether the tool that must be called, if one must, is among the tools. Which tools a server has is known only when it is
     /// asked.

@@ -2,6 +2,7 @@
 //!
 //! Knows the domain, the store and the providers; nothing of gRPC. Everything that a caller can ask is a method of [`Engine`].
 
+mod agents;
 mod ask;
 mod assemble;
 mod budgets;
@@ -32,6 +33,16 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use self::{
+    agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget, DeclaredAgent},
+    budgets::WindowBudget,
+    list_models::{ListedModel, ListedProvider},
+    log::{Log, Read, Reader},
+    models::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits},
+    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
+    retry::RetryOptions,
+    transfer::{ExportedVersion, Import},
+};
 use self::{
     budgets::Budgets,
     history::Histories,
@@ -42,15 +53,6 @@ use self::{
     registry::{Refused, Registry},
     request::{Base, RequestKey, TurnRequest},
     run::Run,
-};
-pub use self::{
-    budgets::WindowBudget,
-    list_models::{ListedModel, ListedProvider},
-    log::{Log, Read, Reader},
-    models::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits},
-    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
-    retry::RetryOptions,
-    transfer::{ExportedVersion, Import},
 };
 use crate::{
     domain::{Failure, Turn, TurnId},

@@ -102,6 +102,15 @@ impl Store {
         self.inner.agent_at(id, &head, version)
     }
 
+    /// The agent that a request made, if it is there, and the request's fingerprint.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn agent_request(&self, request_id: &str) -> Result<Option<(AgentId, [u8; 16])>, Error> {
+        self.inner.agent_of_request(request_id)
+    }
+
     /// Writes a new agent that a call asked for. Durable when this returns.
     ///
     /// # Errors
