@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use causerie::{
     cli::{self, Command, Failure, chat, export, import, providers, serve},
     config::Config,
-    server::{OFFLINE_MODELS, ProviderCheck, Server, check_providers},
+    server::{Error, OFFLINE_MODELS, ProviderCheck, Server, check_providers},
 };
 use tokio::net::TcpListener;
 
@@ -30,7 +30,14 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
     cli::run(async {
         let stop = serve::stop_requested()?;
         let listener = TcpListener::from_std(listener).map_err(|error| Failure::caused(&error))?;
-        let server = Server::open(config.clone()).await.map_err(|error| Failure::caused(&error))?;
+        let server = Server::open(config.clone()).await.map_err(|error| match &error {
+            Error::Agents(_) => Failure::usage(error.to_string()),
+            Error::Store(_)
+            | Error::Provider(_)
+            | Error::DeclareAgents(_)
+            | Error::Network(_)
+            | Error::StoreFailed => Failure::caused(&error),
+        })?;
         eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS));
         server.serve(listener, stop).await.map_err(|error| Failure::caused(&error))
     })
