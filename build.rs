@@ -3,8 +3,12 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const FILES: [&str; 3] =
-    ["causerie/v1/conversation_service.proto", "causerie/v1/model_service.proto", "causerie/v1/error.proto"];
+const FILES: [&str; 4] = [
+    "causerie/v1/agent_service.proto",
+    "causerie/v1/conversation_service.proto",
+    "causerie/v1/model_service.proto",
+    "causerie/v1/error.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use causerie::{
-    cli::{self, Command, Failure, chat, export, import, providers, serve},
+    cli::{self, Command, Failure, agents, chat, export, import, providers, serve},
     config::Config,
-    server::{OFFLINE_MODELS, ProviderCheck, Server, check_providers},
+    server::{Error, OFFLINE_MODELS, ProviderCheck, Server, check_providers},
 };
 use tokio::net::TcpListener;
 
@@ -15,6 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     cli::exit(match cli::parse() {
         Command::Serve(args) => serve_until_stopped(&args),
+        Command::Agents(args) => cli::run(agents::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
         Command::Export(args) => cli::run(export::run(args)),
@@ -30,7 +31,15 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
     cli::run(async {
         let stop = serve::stop_requested()?;
         let listener = TcpListener::from_std(listener).map_err(|error| Failure::caused(&error))?;
-        let server = Server::open(config.clone()).await.map_err(|error| Failure::caused(&error))?;
+        let server = Server::open(config.clone()).await.map_err(|error| match &error {
+            Error::Agents(_) => Failure::usage(error.to_string()),
+            Error::Store(_)
+            | Error::Provider(_)
+            | Error::Recovery(_)
+            | Error::DeclareAgents(_)
+            | Error::Network(_)
+            | Error::StoreFailed => Failure::caused(&error),
+        })?;
         eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS));
         server.serve(listener, stop).await.map_err(|error| Failure::caused(&error))
     })

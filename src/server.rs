@@ -1,5 +1,6 @@
 //! The composition root: opens the store, connects the provider, serves, drains.
 
+mod agents;
 mod check;
 mod upstream;
 
@@ -26,6 +27,10 @@ pub enum Error {
     Provider(String),
     /// What a crash left cannot be read or kept.
     Recovery(String),
+    /// Agents are declared so that they cannot be: everything that is wrong with them, each fault with its key.
+    Agents(Vec<String>),
+    /// The agents that are declared could not be stored.
+    DeclareAgents(String),
     /// The network failed.
     Network(io::Error),
     /// The store stopped working; a restart finds all that was acknowledged.
@@ -38,6 +43,14 @@ impl fmt::Display for Error {
             Error::Store(error) => write!(f, "{error}"),
             Error::Provider(text) => write!(f, "the provider cannot be used: {text}"),
             Error::Recovery(text) => write!(f, "turns that a crash cut off cannot be kept: {text}"),
+            Error::Agents(faults) => match faults.as_slice() {
+                [one] => f.write_str(one),
+                many => {
+                    write!(f, "the agents of the configuration have {} faults:", many.len())?;
+                    many.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+                }
+            },
+            Error::DeclareAgents(text) => write!(f, "the agents of the configuration cannot be stored: {text}"),
             Error::Network(error) => write!(f, "the network failed: {error}"),
             Error::StoreFailed => {
                 f.write_str("the store cannot be written any more; nothing acknowledged is lost, a restart recovers it")
@@ -52,7 +65,11 @@ impl std::error::Error for Error {
         match self {
             Error::Store(error) => error.source(),
             Error::Network(error) => error.source(),
-            Error::Provider(_) | Error::Recovery(_) | Error::StoreFailed => None,
+            Error::Provider(_)
+            | Error::Recovery(_)
+            | Error::Agents(_)
+            | Error::DeclareAgents(_)
+            | Error::StoreFailed => None,
         }
     }
 }
@@ -92,6 +109,7 @@ impl Server {
         if recovered > 0 {
             tracing::warn!(turns = recovered, "turns that were cut off while tools ran are kept as incomplete");
         }
+        agents::declare(&config, &engine).await?;
         Ok(Server { config, store, engine, offline })
     }
 

@@ -9,9 +9,13 @@ use tonic::{
 };
 
 use super::failure::{Failure, deepest, unreachable};
-use crate::proto::{conversation_service_client::ConversationServiceClient, model_service_client::ModelServiceClient};
+use crate::proto::{
+    agent_service_client::AgentServiceClient, conversation_service_client::ConversationServiceClient,
+    model_service_client::ModelServiceClient,
+};
 
 pub(super) type Client = ConversationServiceClient<Channel>;
+pub(super) type Agents = AgentServiceClient<Channel>;
 pub(super) type Models = ModelServiceClient<Channel>;
 
 /// How long a call that runs no model may take.
@@ -28,6 +32,7 @@ pub struct Server {
     /// The service to talk to.
     #[arg(
         long,
+        global = true,
         value_name = "URL",
         env = "CAUSERIE_SERVER",
         hide_env_values = true,
@@ -40,6 +45,11 @@ impl Server {
     /// Connects, and says at once if nobody answers there.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Ok(client(self.channel().await?))
+    }
+
+    /// The same for agents.
+    pub(super) async fn connect_agents(&self) -> Result<Agents, Failure> {
+        Ok(AgentServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
     }
 
     /// The same for both services, on one connection.

@@ -1,4 +1,4 @@
-//! Export records as lines of JSON: the canonical protobuf JSON of `ExportRecord`, with the keys of every object in
+//! Messages as protobuf's JSON. Export records as lines of it: the canonical protobuf JSON of `ExportRecord`, with the keys of every object in
 //! alphabetical order, so that the same record is always the same line.
 
 use std::{error::Error, fmt, sync::LazyLock};
@@ -10,10 +10,12 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use crate::proto::{self, ExportRecord};
 
 /// Built once: decoding the descriptors costs more than many records.
-static RECORD: LazyLock<MessageDescriptor> = LazyLock::new(|| {
-    let pool = pool().expect("both descriptor sets were made by compilers");
-    pool.get_message_by_name("causerie.v1.ExportRecord").expect("the contract has this message")
-});
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| pool().expect("both descriptor sets were made by compilers"));
+static RECORD: LazyLock<MessageDescriptor> = LazyLock::new(|| descriptor("causerie.v1.ExportRecord"));
+
+fn descriptor(name: &str) -> MessageDescriptor {
+    POOL.get_message_by_name(name).expect("the contract has this message")
+}
 
 /// The contract, and the error details of google.rpc, which turns carry as `Any`.
 fn pool() -> Result<DescriptorPool, Box<dyn Error>> {
@@ -59,6 +61,23 @@ pub(super) fn to_line(record: &ExportRecord) -> Result<String, JsonError> {
     // Protobuf maps have no order of their own.
     value.sort_all_objects();
     Ok(value.to_string())
+}
+
+/// The message of this name as a person reads it, with the end of its last line.
+pub(super) fn to_text(name: &str, message: &impl Message) -> Result<String, JsonError> {
+    let mut dynamic = DynamicMessage::new(descriptor(name));
+    dynamic.transcode_from(message).expect("both are the same message");
+    let mut value = dynamic.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::default())?;
+    value.sort_all_objects();
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
+}
+
+/// The message of this name that a text holds. Unknown fields are errors.
+pub(super) fn from_text<M: Message + Default>(name: &str, text: &str) -> Result<M, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let message = DynamicMessage::deserialize(descriptor(name), &mut json)?;
+    json.end()?;
+    Ok(message.transcode_to().expect("both are the same message"))
 }
 
 /// The record that a line holds. Unknown fields are errors: dropping them silently would lose data.

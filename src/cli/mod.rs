@@ -3,6 +3,7 @@
 //! `serve` is only read and announced here; the composition root runs it. The other commands know the service through its
 //! gRPC contract alone, as any client does.
 
+pub mod agents;
 pub mod chat;
 mod check;
 pub mod connect;
@@ -15,6 +16,7 @@ mod money;
 mod progress;
 pub mod providers;
 pub mod serve;
+mod table;
 
 use std::{future::Future, process::ExitCode};
 
@@ -22,7 +24,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime;
 
 pub use self::failure::Failure;
-use self::{chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs, serve::ServeArgs};
+use self::{
+    agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
+    serve::ServeArgs,
+};
 
 const LONG_ABOUT: &str = "\
 Conversations with language models, kept on your own machine and served over gRPC.
@@ -55,7 +60,7 @@ Keep and restore:
 Environment:
   MISTRAL_API_KEY  the key of Mistral's API
   CAUSERIE_CONFIG  the configuration file
-  CAUSERIE_SERVER  where chat, export and import connect
+  CAUSERIE_SERVER  where chat, agents, export and import connect
   CAUSERIE_MODEL   the model of new conversations in chat
   CAUSERIE_…       every setting of `causerie serve --help`
 
@@ -92,6 +97,9 @@ pub enum Command {
     /// In a pipe: every line is a message (or a command), stdout gets the answers and nothing else, notes go to stderr. The
     /// first turn that fails or is cut off ends it with exit code 1. The last line on stderr names the version to go on from.
     Chat(ChatArgs),
+    /// List, show, compare and change agents.
+    #[command(after_help = agents::AFTER_HELP)]
+    Agents(AgentsArgs),
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),

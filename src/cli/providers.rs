@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{Failure, serve::ServeArgs};
+use super::{Failure, serve::ServeArgs, table};
 use crate::config::Config;
 
 pub(super) const AFTER_HELP: &str = "\
@@ -85,15 +85,7 @@ const HEADINGS: [&str; 7] = ["provider", "dialect", "reachable", "key", "models"
 fn table(rows: &[Row]) -> String {
     let mut lines = vec![HEADINGS.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
-    let widths: Vec<usize> = (0..HEADINGS.len())
-        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default())
-        .collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
+    let mut text = table::table(lines);
     let problems: Vec<String> = rows.iter().filter_map(problem).collect();
     if !problems.is_empty() {
         text.push('\n');

@@ -19,6 +19,8 @@ pub(super) struct FileValue {
 pub(super) enum Value {
     Text(String),
     List(Vec<String>),
+    /// What is nobody's business here but its owner's, such as a JSON Schema; numbers as JSON has them.
+    Json(serde_json::Value),
     /// A section or an inline table; what it holds follows in the list.
     Section,
     /// So many sections of one name; what they hold follows in the list.
@@ -34,7 +36,7 @@ impl FileValue {
     pub(super) fn sections_count(&self) -> usize {
         match self.value {
             Value::Sections(count) => count,
-            Value::Text(_) | Value::List(_) | Value::Section => 0,
+            Value::Text(_) | Value::List(_) | Value::Json(_) | Value::Section => 0,
         }
     }
 }
@@ -68,6 +70,14 @@ impl File<'_> {
     }
 
     fn add_value(&mut self, key: Key, offset: usize, value: &Spanned<DeValue<'_>>) {
+        if key.is_free_form() {
+            return match json_of(value.get_ref()) {
+                Some(json) => self.add(key, offset, Value::Json(json)),
+                None => {
+                    self.reject(&key, offset, "must hold texts, finite numbers, true and false, lists and tables only")
+                }
+            };
+        }
         if let Some(text) = text_of(value.get_ref()) {
             return self.add(key, offset, Value::Text(text));
         }
@@ -113,6 +123,23 @@ impl File<'_> {
     fn line_at(&self, offset: usize) -> usize {
         self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
     }
+}
+
+/// What stands in the file as JSON; `None` for what JSON has not: times, and numbers that are none.
+fn json_of(value: &DeValue<'_>) -> Option<serde_json::Value> {
+    use serde_json::Value as Json;
+    Some(match value {
+        DeValue::String(text) => Json::String(text.to_string()),
+        DeValue::Boolean(on) => Json::Bool(*on),
+        DeValue::Integer(number) => Json::from(i64::from_str_radix(number.as_str(), number.radix()).ok()?),
+        DeValue::Float(number) => Json::Number(serde_json::Number::from_f64(number.as_str().parse().ok()?)?),
+        DeValue::Datetime(_) => return None,
+        DeValue::Array(items) => Json::Array(items.iter().map(|item| json_of(item.get_ref())).collect::<Option<_>>()?),
+        DeValue::Table(table) => {
+            let pairs = table.iter().map(|(name, value)| Some((name.get_ref().to_string(), json_of(value.get_ref())?)));
+            Json::Object(pairs.collect::<Option<_>>()?)
+        }
+    })
 }
 
 fn text_of(value: &DeValue<'_>) -> Option<String> {

@@ -50,6 +50,16 @@ impl Key {
         }
     }
 
+    /// Whether what stands here has a form of its own: tools and completion arguments of agents, which are in protobuf's JSON.
+    pub(super) fn is_free_form(&self) -> bool {
+        match self.0.as_slice() {
+            [Segment::Name(section), Segment::Name(_), Segment::Name(field)] => {
+                section == "agents" && matches!(field.as_str(), "tools" | "completion_args")
+            }
+            _ => false,
+        }
+    }
+
     /// The first two names as a place of their own: the provider's, of a key within `providers`.
     pub(super) fn first_two(&self) -> Option<Key> {
         Some(Key(self.0.get(..2)?.to_vec()))

@@ -4,11 +4,12 @@
 //! command line's help and the README's table follow from it. Flags win over the environment, the environment over the
 //! file, the file over the default. All faults are reported at once, each with where its value came from.
 //!
-//! Sections with names that the operator chooses (providers, their models, budgets) stand in the file. The built-in provider is
+//! Sections with names that the operator chooses (providers, their models, budgets, agents) stand in the file. The built-in provider is
 //! read like any other; only its settings have flags and rows.
 //!
 //! This module knows nothing of the rest of the house.
 
+mod agent;
 mod api_key;
 mod breaker;
 mod budget;
@@ -33,6 +34,7 @@ mod unknown;
 use std::{net::SocketAddr, sync::LazyLock};
 
 pub use self::{
+    agent::Agent,
     api_key::{ApiKey, KeySource},
     breaker::Breaker,
     budget::{Budget, Covers},
@@ -76,6 +78,8 @@ pub struct Config {
     pub breaker: Breaker,
     /// What may be spent.
     pub budgets: Vec<Budget>,
+    /// Agents that are there whoever calls.
+    pub agents: Vec<Agent>,
     /// How turns run.
     pub turns: Turns,
     /// What a client may take.
@@ -89,7 +93,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads all settings, or says everything that is wrong with them. Opens nothing but the key file.
+    /// Reads all settings, or says everything that is wrong with them. Opens nothing but the files of keys and instructions.
     pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         let mut from = Reader::new(sources);
         let config = Config::read(&mut from);
@@ -164,6 +168,7 @@ impl Config {
             retry: Retry::read(from),
             breaker: Breaker::read(from),
             budgets: Vec::new(),
+            agents: Agent::read_all(from),
             turns: Turns::read(from),
             limits: Limits::read(from),
             events: Events::read(from),

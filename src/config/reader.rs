@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
                 None
             }
             // Told when the file is looked through for what does not belong there.
-            (_, Found::Section) => None,
+            (_, Found::Json(_) | Found::Section) => None,
         }
     }
 
@@ -143,9 +143,18 @@ impl<'a> Reader<'a> {
             }
             (origin, Found::Text(text)) => (origin, text.split(',').map(str::trim).collect::<Vec<_>>()),
             (origin, Found::List(texts)) => (origin, texts.iter().map(String::as_str).collect()),
-            (_, Found::Section) => return None,
+            (_, Found::Json(_) | Found::Section) => return None,
         };
         Some(texts.into_iter().filter_map(|text| self.parsed(origin.clone(), text, rule)).collect())
+    }
+
+    /// What has a form of its own, which is not judged here.
+    pub(super) fn json(&mut self, key: &Key) -> Option<&'a serde_json::Value> {
+        self.known.settings.push(key.clone());
+        match self.sources.find(key)?.1 {
+            Found::Json(json) => Some(json),
+            Found::Text(_) | Found::List(_) | Found::Section => None,
+        }
     }
 
     pub(super) fn into_rows(self) -> Vec<Row> {

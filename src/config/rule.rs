@@ -182,6 +182,13 @@ impl Rule<String> {
         })
     }
 
+    /// A text of any kind. Faults do not show it: it may be long.
+    pub(super) fn text(most_bytes: usize) -> Rule<String> {
+        let allowed = format!("a text of at most {most_bytes} bytes");
+        let rule = Rule::new("TEXT", allowed, move |text| (text.len() <= most_bytes).then(|| text.to_owned()));
+        rule.hidden()
+    }
+
     /// The name of an environment variable that holds a key. Keys have small letters, so a key that was put here by mistake is
     /// not taken for a name, and no fault shows it.
     pub(super) fn key_variable() -> Rule<String> {

@@ -69,6 +69,8 @@ pub(super) enum Found<'a> {
     Text(&'a str),
     /// A list of the file.
     List(&'a [String]),
+    /// What the file has in a form of its own.
+    Json(&'a serde_json::Value),
     /// A section of the file, or several.
     Section,
 }
@@ -144,6 +146,7 @@ impl Sources {
         let found = match &value.value {
             Value::Text(text) => Found::Text(text),
             Value::List(texts) => Found::List(texts),
+            Value::Json(json) => Found::Json(json),
             Value::Section | Value::Sections(_) => Found::Section,
         };
         Some((value.origin.clone(), found))

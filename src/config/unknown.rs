@@ -56,7 +56,7 @@ fn fault(item: &FileValue, sources: &Sources, known: &Known) -> Option<String> {
     let is_array = known.arrays.contains(key);
     let is_section = known.sections.contains(key) || known.settings.iter().any(|setting| setting.is_within(key));
     match &item.value {
-        Value::Text(_) | Value::List(_) if is_setting => None,
+        Value::Text(_) | Value::List(_) | Value::Json(_) if is_setting => None,
         // `budgets = []` names none.
         Value::List(texts) if is_array && texts.is_empty() => None,
         Value::Sections(_) if is_array => None,
@@ -64,12 +64,12 @@ fn fault(item: &FileValue, sources: &Sources, known: &Known) -> Option<String> {
         Value::Section | Value::Sections(_) if is_setting => Some("is a value, not a section".to_owned()),
         Value::Section if is_section => None,
         Value::Sections(_) if is_section => Some(format!("is one section: write [{key}] on a line of its own, once")),
-        Value::Text(_) | Value::List(_) if is_section => {
+        Value::Text(_) | Value::List(_) | Value::Json(_) if is_section => {
             Some(format!("is a section, not a value: write [{key}] on a line of its own"))
         }
         Value::Section | Value::Sections(_) if holds_something(key, sources) => None,
         Value::Section | Value::Sections(_) => Some(near(key, known)),
-        Value::Text(_) | Value::List(_) => Some(not_a_setting(key, known)),
+        Value::Text(_) | Value::List(_) | Value::Json(_) => Some(not_a_setting(key, known)),
     }
 }
 

@@ -6,18 +6,18 @@ use uuid::Uuid;
 
 use super::{
     ids::{ParseIdError, Time},
-    settings::CompletionArgs,
+    settings::{CompletionArgs, ToolChoice},
     tool::Tool,
 };
 
-/// Names an agent: `agent_` and 32 hex digits.
+/// Names an agent: `agent_` and 32 hex digits, of a UUIDv7 or, for one that is declared, of a UUIDv5.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentId(pub Uuid);
 
 /// What a version of an agent fixes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AgentSpec {
-    /// For people and other agents: 1 to 64 characters.
+    /// For people and other agents: 1 to 64 letters, digits, spaces, `_`, `-` and `.`. Need not be unique.
     pub name: String,
     /// What it is for: other agents decide by it whom to hand over to. May be empty.
     pub description: String,
@@ -84,6 +84,44 @@ pub enum AgentPin {
 
 impl AgentId {
     const PREFIX: &'static str = "agent_";
+
+    /// The id of the agent that a configuration declares under this name: the same on every machine.
+    pub fn declared(name: &str) -> AgentId {
+        /// A UUIDv5 of its own in the namespace of URLs; changing it gives all declared agents new ids.
+        const NAMESPACE: &[u8] = b"causerie:agents";
+        let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, NAMESPACE);
+        AgentId(Uuid::new_v5(&namespace, name.as_bytes()))
+    }
+}
+
+impl Agent {
+    /// What callers know a revision by.
+    pub fn etag(&self) -> String {
+        self.revision.to_string()
+    }
+}
+
+impl AgentSpec {
+    /// Whether the tool that must be called, if one must, is among the tools. Which tools a server has is known only when it is
+    /// asked.
+    pub fn has_chosen_tool(&self) -> bool {
+        let Some(ToolChoice::Function(name)) = &self.completion_args.tool_choice else { return true };
+        self.tools.iter().any(|tool| match tool {
+            Tool::Function(function) => function.name == *name,
+            Tool::HttpRequest(request) => request.name == *name,
+            Tool::Mcp(_) => true,
+            Tool::Connector(_) | Tool::HumanHandoff(_) => false,
+        })
+    }
+}
+
+impl fmt::Display for AgentPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AgentPin::Version(version) => write!(f, "{version}"),
+            AgentPin::Alias(alias) => f.write_str(alias),
+        }
+    }
 }
 
 impl fmt::Display for AgentId {

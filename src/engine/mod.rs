@@ -38,6 +38,16 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use self::{
+    agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget, DeclaredAgent},
+    budgets::WindowBudget,
+    list_models::{ListedModel, ListedProvider},
+    log::{Log, Read, Reader},
+    models::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits},
+    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
+    retry::RetryOptions,
+    transfer::{ExportedVersion, Import},
+};
 use self::{
     budgets::Budgets,
     history::Histories,
@@ -48,15 +58,6 @@ use self::{
     registry::{Refused, Registry},
     request::{Base, RequestKey, TurnRequest},
     run::Run,
-};
-pub use self::{
-    budgets::WindowBudget,
-    list_models::{ListedModel, ListedProvider},
-    log::{Log, Read, Reader},
-    models::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits},
-    read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
-    retry::RetryOptions,
-    transfer::{ExportedVersion, Import},
 };
 use crate::{
     domain::{Failure, Turn, TurnId},

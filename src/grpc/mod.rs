@@ -4,6 +4,7 @@
 //! log into a stream. `serve` runs a server from a bound listener to its drained end; `listener` makes connections, `layers`
 //! stand around every call, `health` and `reflection` are the standard services.
 
+mod agents;
 pub mod convert;
 pub mod health;
 pub mod layers;
@@ -24,14 +25,18 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 use self::health::{Health, ServingStatus};
 use crate::{
     engine::Engine,
-    proto::{self, conversation_service_server::ConversationServiceServer, model_service_server::ModelServiceServer},
+    proto::{
+        self, agent_service_server::AgentServiceServer, conversation_service_server::ConversationServiceServer,
+        model_service_server::ModelServiceServer,
+    },
 };
 
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends; with the reason it names an error for good (AIP-193).
 pub const DOMAIN: &str = "causerie";
 
 /// The full names of the services, as health checks ask for them.
-pub const SERVICES: [&str; 2] = ["causerie.v1.ConversationService", "causerie.v1.ModelService"];
+pub const SERVICES: [&str; 3] =
+    ["causerie.v1.ConversationService", "causerie.v1.AgentService", "causerie.v1.ModelService"];
 
 /// How the services treat their callers.
 #[derive(Debug, Clone)]
@@ -53,10 +58,13 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let models = ModelServiceServer::new(models::Models::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
+    let agents = AgentServiceServer::new(agents::Agents::new(engine.clone()))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
     let conversations = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
-    let routes = Routes::new(conversations).add_service(models);
+    let routes = Routes::new(conversations).add_service(agents).add_service(models);
     if !options.reflection {
         return routes;
     }

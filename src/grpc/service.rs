@@ -241,7 +241,7 @@ impl ConversationService for Service {
 }
 
 /// The cursor of a page token. Tokens are bound to their query, so one that can't be read was made up.
-fn cursor<T>(bytes: Option<&[u8]>, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Failure> {
+pub(super) fn cursor<T>(bytes: Option<&[u8]>, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Failure> {
     let Some(bytes) = bytes else { return Ok(None) };
     let made_up = || Failure::invalid_field("page_token", "must be a token of this query, or left out to begin again");
     read(bytes).map(Some).ok_or_else(made_up)

@@ -110,7 +110,7 @@ impl Inner {
                 self.carry_out(&intent, self.closure(&intent)?)?;
             }
         }
-        Ok(())
+        self.heal_agents()
     }
 
     fn newest_roots(&self, limit: usize) -> Result<Vec<Uuid>, Error> {
@@ -237,7 +237,7 @@ impl Inner {
         Ok(())
     }
 
-    fn erase_all<K: AsRef<[u8]>>(&self, keys: impl Iterator<Item = Result<K, Error>>) -> Result<(), Error> {
+    pub(super) fn erase_all<K: AsRef<[u8]>>(&self, keys: impl Iterator<Item = Result<K, Error>>) -> Result<(), Error> {
         for key in keys {
             self.disk.remove(key?)?;
         }

@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-/// A row that holds a turn.
+/// A row that is cut into pieces.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Row {
     /// The turn at a place of a branch.
@@ -90,16 +90,19 @@ pub(super) enum Row {
     Failed(Uuid),
     /// A turn in the middle of its work, in one of two places.
     Journaled(Uuid, u8),
+    /// What a version of an agent fixes.
+    Agent(Uuid, u32),
 }
 
 impl Row {
     /// The key of a piece.
     pub(super) fn key(self, chunk: usize) -> Vec<u8> {
-        let chunk = u16::try_from(chunk).expect("a turn has less than 4 GiB");
+        let chunk = u16::try_from(chunk).expect("a row has less than 4 GiB");
         match self {
             Row::Turn(branch, seq) => keys::turn(branch, seq, chunk).to_vec(),
             Row::Failed(turn) => keys::failed(turn, chunk).to_vec(),
             Row::Journaled(turn, place) => keys::journaled_piece(turn, place, chunk).to_vec(),
+            Row::Agent(agent, version) => keys::agent_version(agent, version, chunk).to_vec(),
         }
     }
 }

@@ -18,9 +18,13 @@
 //! | `Z turn` | nothing: the turn was deleted, which tells it from one that a crash lost | deleted turns |
 //! | `D version` | a delete that has begun and is redone at open | while it runs |
 //! | `L root turn` | what a turn spends of its tree's budget | a turn of a tree that has one |
-//! | `J turn` | which place holds a turn in the middle of its work, and the settings of the version it would make | while tools run |
+//! | `Y turn` | which place holds a turn in the middle of its work, and the settings of the version it would make | while tools run |
 //! | `I turn place1 chunk2` | that turn as it would be kept if it were cut off, in pieces of 64 KiB | while tools run |
 //! | `P start8 length4 name turn` | what a turn spends of a configured budget in the window that begins then (µs since 1970) | a turn under such a budget |
+//! | `N agent` | what changes about an agent: current version, aliases, revision. **The commit point**: written last. Stays when it is gone, as the proof that it was | every change of an agent |
+//! | `U agent version4 chunk2` | what a version of an agent fixes, in pieces of 64 KiB | every version of an agent |
+//! | `J created8 agent` | nothing: the agents by their age (µs since 1970) | a new agent |
+//! | `Q request-id` | the agent that a request made, and the request's fingerprint | if there is one |
 //!
 //! A branch is named after its first version.
 
@@ -153,11 +157,11 @@ pub(super) fn failed_turn(key: &[u8]) -> Uuid {
 
 /// What names a turn in the middle of its work.
 pub(super) fn journaled(turn: Uuid) -> [u8; 17] {
-    of_one(b'J', turn)
+    of_one(b'Y', turn)
 }
 
 /// The prefix of all turns in the middle of their work.
-pub(super) const ALL_JOURNALED: [u8; 1] = *b"J";
+pub(super) const ALL_JOURNALED: [u8; 1] = *b"Y";
 
 /// The pieces of a turn in the middle of its work. A prefix.
 pub(super) fn journaled_pieces(turn: Uuid) -> [u8; 17] {
@@ -207,6 +211,52 @@ pub(super) fn spent_in_windows_from(start_us: i64) -> [u8; 9] {
 /// What a turn spends of what a prefix names.
 pub(super) fn spent_by(prefix: &[u8], turn: Uuid) -> Vec<u8> {
     [prefix, turn.as_bytes()].concat()
+}
+
+/// What changes about an agent.
+pub(super) fn agent(id: Uuid) -> [u8; 17] {
+    of_one(b'N', id)
+}
+
+/// The prefix of all agents, those that are gone too.
+pub(super) const ALL_AGENTS: [u8; 1] = *b"N";
+
+/// A piece of a version of an agent.
+pub(super) fn agent_version(agent: Uuid, version: u32, chunk: u16) -> [u8; 23] {
+    let mut key = of_one(b'U', agent);
+    key[17..21].copy_from_slice(&version.to_be_bytes());
+    key[21..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// The agent of such a piece's key.
+pub(super) fn agent_of_version(key: &[u8]) -> Uuid {
+    last_id(&key[..17])
+}
+
+/// An agent by its age.
+pub(super) fn agent_by_age(created_at_us: i64, agent: Uuid) -> [u8; 25] {
+    let mut key = key(b'J');
+    key[1..9].copy_from_slice(&u64::try_from(created_at_us).unwrap_or(0).to_be_bytes());
+    key[9..].copy_from_slice(agent.as_bytes());
+    key
+}
+
+/// Before or behind an agent by its age, which [`agent_age`] cut out of its key.
+pub(super) fn agent_at_age(age: [u8; 24]) -> [u8; 25] {
+    let mut key = key(b'J');
+    key[1..].copy_from_slice(&age);
+    key
+}
+
+/// The age and the id of an agent's key.
+pub(super) fn agent_age(key: &[u8]) -> [u8; 24] {
+    key[1..].try_into().expect("keys of agents by age have 25 bytes")
+}
+
+/// A request that made an agent.
+pub(super) fn agent_request(request_id: &str) -> Vec<u8> {
+    [b"Q", request_id.as_bytes()].concat()
 }
 
 /// A value that branches are found by.

@@ -1,4 +1,4 @@
-//! Who may write where: commits to one branch take turns, and a delete has its tree for itself.
+//! Who may write where: commits to one branch take turns, a delete has its tree for itself, and changes of agents take turns.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +13,7 @@ const SHARDS: usize = 256;
 pub(super) struct Locks {
     trees: Vec<RwLock<()>>,
     branches: Vec<Mutex<()>>,
+    agents: Mutex<()>,
 }
 
 fn shard(id: Uuid) -> usize {
@@ -25,6 +26,7 @@ impl Locks {
         Locks {
             trees: (0..SHARDS).map(|_| RwLock::new(())).collect(),
             branches: (0..SHARDS).map(|_| Mutex::new(())).collect(),
+            agents: Mutex::new(()),
         }
     }
 
@@ -42,5 +44,10 @@ impl Locks {
     pub(super) fn branch(&self, branch: Uuid) -> MutexGuard<'_, ()> {
         // What it guards is on disk and valid at every step, whoever panicked.
         self.branches[shard(branch)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps other writers off all agents: they are few and change seldom.
+    pub(super) fn agents(&self) -> MutexGuard<'_, ()> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

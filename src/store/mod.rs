@@ -1,4 +1,4 @@
-//! The store: versions, their entries, turns and event logs, and the indexes to find them by. Each operation is typed and
+//! The store: versions, their entries, turns and event logs, agents, and the indexes to find them by. Each operation is typed and
 //! narrow, and each write is atomic and durable when it returns.
 //!
 //! A tree of versions is kept as **branches**: append-only runs of turns. A version is a place in a branch; its history is what
@@ -10,6 +10,7 @@
 //!
 //! Knows the domain and nothing else of ours. Invents neither ids nor times. Only `disk` knows which engine is below.
 
+mod agents;
 mod commit;
 mod delete;
 mod disk;
@@ -21,6 +22,7 @@ mod journal;
 mod keys;
 mod ledger;
 mod list;
+mod list_agents;
 mod locks;
 mod open;
 mod record;
@@ -38,16 +40,18 @@ use std::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::{disk::Disk, flush::Flusher, locks::Locks};
 pub use self::{
+    agents::{AgentChange, AgentError, NewAgent},
     error::{Error, OpenError},
     flush::Health,
     journal::Journaled,
     ledger::{Account, Charge, Spent},
     list::{Page, Query},
+    list_agents::{AgentCursor, AgentPage, AgentQuery, Room},
     tree::{TreeCursor, TreePage},
 };
-use crate::domain::{ConversationId, Entry, Event, Settings, Turn, Version};
+use self::{disk::Disk, flush::Flusher, locks::Locks};
+use crate::domain::{Agent, ConversationId, Entry, Event, Settings, Turn, Version};
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -83,6 +87,8 @@ struct Inner {
     locks: Locks,
     /// By the version that introduced them, with their size in bytes.
     settings: moka::sync::Cache<Uuid, (Arc<Settings>, u32)>,
+    /// By agent and version, with their size in bytes. One whose revision is not its head's is stale.
+    agents: moka::sync::Cache<(Uuid, u32), (Arc<Agent>, u32)>,
     tag_key: [u8; 16],
     commits: AtomicU64,
 }

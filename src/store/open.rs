@@ -33,6 +33,9 @@ const LOST_TAIL: &str =
 /// Settings are shared by the versions of a conversation; so many bytes of them are kept decoded.
 const SETTINGS_CACHE_BYTES: u64 = 16 << 20;
 
+/// Agents lead every turn of their conversations; so many bytes of them are kept decoded.
+const AGENTS_CACHE_BYTES: u64 = 16 << 20;
+
 /// How many of the newest versions are looked at when a store is opened: whether their turns are there.
 const CHECKED_VERSIONS: usize = 64;
 
@@ -65,6 +68,7 @@ pub(super) fn open(options: &Options) -> Result<Inner, OpenError> {
             .max_capacity(SETTINGS_CACHE_BYTES)
             .weigher(|_, (_, bytes)| *bytes)
             .build(),
+        agents: moka::sync::Cache::builder().max_capacity(AGENTS_CACHE_BYTES).weigher(|_, (_, bytes)| *bytes).build(),
         tag_key,
         commits: AtomicU64::new(0),
     };

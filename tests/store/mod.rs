@@ -1,5 +1,6 @@
 //! The store: what it promises, against a plain model, through re-opens, crashes and damage.
 
+mod agents;
 mod crash;
 mod delete;
 mod durability;

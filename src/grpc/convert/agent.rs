@@ -1,9 +1,87 @@
-//! Agents.
+//! Agents as the wire has them, and what names their versions.
 
-use super::{path::Path, violations::Violations};
-use crate::domain::agent::AgentPin;
+use super::{completion, number, path::Path, time, tool, violations::Violations};
+use crate::{
+    domain::agent::{Agent, AgentPin, AgentSource, AgentSpec},
+    proto,
+};
 
 const MAX_ALIAS: usize = 64;
+
+/// An agent as the wire has it.
+pub fn write(agent: &Agent) -> proto::Agent {
+    let Agent {
+        id,
+        version,
+        current_version,
+        version_count,
+        spec,
+        version_message,
+        aliases,
+        source,
+        created_at,
+        version_created_at,
+        revision: _,
+    } = agent;
+    let AgentSpec {
+        name,
+        description,
+        model,
+        fallback_models,
+        instructions,
+        tools,
+        completion_args,
+        handoffs,
+        metadata,
+    } = spec;
+    proto::Agent {
+        id: id.to_string(),
+        name: name.clone(),
+        description: description.clone(),
+        model: model.clone(),
+        fallback_models: fallback_models.clone(),
+        instructions: instructions.clone(),
+        tools: tools.iter().map(tool::write).collect(),
+        completion_args: (*completion_args != Default::default()).then(|| completion::write(completion_args)),
+        handoffs: handoffs.clone(),
+        metadata: metadata.clone(),
+        version: number::write_small(*version),
+        current_version: number::write_small(*current_version),
+        version_count: number::write_small(*version_count),
+        version_message: version_message.clone(),
+        aliases: aliases.iter().map(|(alias, version)| (alias.clone(), number::write_small(*version))).collect(),
+        etag: agent.etag(),
+        source: write_source(*source).into(),
+        created_at: Some(time::write(*created_at)),
+        version_created_at: Some(time::write(*version_created_at)),
+    }
+}
+
+fn write_source(source: AgentSource) -> proto::AgentSource {
+    match source {
+        AgentSource::Api => proto::AgentSource::Api,
+        AgentSource::Configuration => proto::AgentSource::Configuration,
+    }
+}
+
+/// The revision that an etag stands for. The inner `None`: none is given; the outer one is a violation.
+pub(super) fn read_etag(at: &Path<'_>, etag: &str, violations: &mut Violations) -> Option<Option<u64>> {
+    if etag.is_empty() {
+        return Some(None);
+    }
+    let revision = etag.parse().ok();
+    if revision.is_none() {
+        violations.add(at, format_args!("is no etag of an agent: give the one that it was read with, or leave it out"));
+    }
+    revision.map(Some)
+}
+
+/// A name of a version.
+pub(super) fn check_alias(at: &Path<'_>, alias: &str, violations: &mut Violations) {
+    if !is_alias(alias) {
+        violations.add(at, format_args!("must be {ALIAS_RULE}, has {} bytes", alias.len()));
+    }
+}
 
 /// The version of an agent that is kept to, as the wire has it.
 pub(super) fn write_pin(pin: Option<&AgentPin>) -> String {

@@ -16,6 +16,7 @@ pub(super) enum Method {
     Start = 1,
     Append = 2,
     Restart = 3,
+    CreateAgent = 4,
 }
 
 /// A hash of the request, whose request id the caller of this has taken out. The same for a unary call and a stream; fields

@@ -6,7 +6,9 @@
 //! Two kinds of readers exist. Requests are held to every limit of the contract. Imports bring back what a store gave out,
 //! and what models wrote keeps to no limits: their entries must only have the right shape.
 
-mod agent;
+pub mod agent;
+pub mod agent_request;
+pub mod agent_spec;
 pub mod chunk;
 pub mod completion;
 mod connector;

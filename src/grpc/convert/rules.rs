@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use super::{path::Path, violations::Violations};
-use crate::domain::{ConversationId, EntryId, TurnId};
+use crate::domain::{AgentId, ConversationId, EntryId, TurnId};
 
 const MIB: usize = 1 << 20;
 /// An address or a data URI, and what InputAudio holds.
@@ -155,6 +155,11 @@ pub(super) fn turn_id(at: &Path<'_>, text: &str, violations: &mut Violations) ->
 
 /// The id of an entry.
 pub(super) fn entry_id(at: &Path<'_>, text: &str, violations: &mut Violations) -> Option<EntryId> {
+    id(at, text, violations)
+}
+
+/// The id of an agent of this service.
+pub(super) fn own_agent_id(at: &Path<'_>, text: &str, violations: &mut Violations) -> Option<AgentId> {
     id(at, text, violations)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Every row begins with a byte that names the version of its record; fields are prost's, written by hand, and are only added.
 
+pub(super) mod agent;
 mod chunk;
 pub(super) mod entry;
 pub(super) mod log;

@@ -1,0 +1,268 @@
+//! What an agent is made of, held to the rules of the contract; and the same from a configuration.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::Value;
+
+use super::{
+    completion,
+    path::Path,
+    rules, tool,
+    violations::{self, Rules, Violations},
+};
+use crate::{
+    domain::{AgentId, Failure, Violation, agent::AgentSpec},
+    engine::AgentChanges,
+    proto::{self, tool::Kind},
+};
+
+/// All that can be changed, as masks name it.
+pub(super) const FIELDS: [&str; 9] = [
+    "name",
+    "description",
+    "model",
+    "fallback_models",
+    "instructions",
+    "tools",
+    "completion_args",
+    "handoffs",
+    "metadata",
+];
+
+/// It comes back in one message, with room for what is output only.
+const MAX_BYTES: usize = 3 << 20;
+const MAX_NAME: usize = 64;
+const MAX_DESCRIPTION: usize = 8192;
+const MAX_FALLBACKS: usize = 8;
+const MAX_HANDOFFS: usize = 32;
+
+/// The fields of an agent that are asked for, checked. What is output only does not matter.
+pub(super) fn read(
+    at: &Path<'_>,
+    agent: proto::Agent,
+    is_asked: impl Fn(&str) -> bool,
+    violations: &mut Violations,
+) -> AgentChanges {
+    let size = agent.encoded_len();
+    if size > MAX_BYTES {
+        violations
+            .add(at, format_args!("must be at most {MAX_BYTES} bytes, has {size}: shorten instructions or schemas"));
+        return AgentChanges::default();
+    }
+    let proto::Agent {
+        id: _,
+        name,
+        description,
+        model,
+        fallback_models,
+        instructions,
+        tools,
+        completion_args,
+        handoffs,
+        metadata,
+        version: _,
+        current_version: _,
+        version_count: _,
+        version_message: _,
+        aliases: _,
+        etag: _,
+        source: _,
+        created_at: _,
+        version_created_at: _,
+    } = agent;
+    let mut changes = AgentChanges::default();
+    if is_asked("name") {
+        check_name(&at.field("name"), &name, violations);
+        changes.name = Some(name);
+    }
+    if is_asked("description") {
+        rules::at_most(&at.field("description"), &description, MAX_DESCRIPTION, violations);
+        changes.description = Some(description);
+    }
+    if is_asked("model") {
+        rules::model(&at.field("model"), &model, violations);
+        changes.model = Some(model);
+    }
+    if is_asked("fallback_models") {
+        check_fallbacks(at, &fallback_models, violations);
+        changes.fallback_models = Some(fallback_models);
+    }
+    if is_asked("instructions") {
+        rules::instructions(&at.field("instructions"), &instructions, violations);
+        changes.instructions = Some(instructions);
+    }
+    if is_asked("tools") {
+        check_connectors(at, &tools, violations);
+        changes.tools = Some(tool::read_all(at, tools, violations));
+    }
+    if is_asked("completion_args") {
+        changes.completion_args =
+            completion::read(&at.field("completion_args"), completion_args.unwrap_or_default(), violations);
+    }
+    if is_asked("handoffs") {
+        check_handoffs(at, &handoffs, violations);
+        changes.handoffs = Some(handoffs);
+    }
+    if is_asked("metadata") {
+        rules::metadata(at, &metadata, violations);
+        changes.metadata = Some(metadata);
+    }
+    changes
+}
+
+fn check_name(at: &Path<'_>, name: &str, violations: &mut Violations) {
+    let within = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_' | b'-' | b'.');
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    let holds =
+        bytes.len() <= MAX_NAME && ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(|byte| within(*byte));
+    if !holds {
+        violations.add(
+            at,
+            format_args!(
+                "must be 1 to {MAX_NAME} letters, digits, spaces, `_`, `-` and `.`, from a letter or digit to a letter or digit; \
+                 has {} bytes",
+                name.len()
+            ),
+        );
+    }
+}
+
+fn check_fallbacks(at: &Path<'_>, models: &[String], violations: &mut Violations) {
+    if models.len() > MAX_FALLBACKS {
+        let at = at.field("fallback_models");
+        violations.add(&at, format_args!("must be at most {MAX_FALLBACKS} models, has {}", models.len()));
+    }
+    for (i, model) in models.iter().enumerate().take(MAX_FALLBACKS) {
+        let at = at.item("fallback_models", i);
+        rules::model(&at, model, violations);
+        if models[..i].contains(model) {
+            violations.add(&at, format_args!("must not be named twice"));
+        }
+    }
+}
+
+fn check_handoffs(at: &Path<'_>, handoffs: &[String], violations: &mut Violations) {
+    if handoffs.len() > MAX_HANDOFFS {
+        let at = at.field("handoffs");
+        violations.add(&at, format_args!("must be at most {MAX_HANDOFFS} agents, has {}", handoffs.len()));
+    }
+    for (i, id) in handoffs.iter().enumerate().take(MAX_HANDOFFS) {
+        let at = at.item("handoffs", i);
+        if id.starts_with("ag_") {
+            violations.add(&at, format_args!("is an agent that Mistral hosts, which can't take over: make one here"));
+        } else if id.parse::<AgentId>().is_err() {
+            violations.add(&at, format_args!("must be an agent's id: agent_ followed by 32 hex digits"));
+        } else if handoffs[..i].contains(id) {
+            violations.add(&at, format_args!("must not be named twice"));
+        }
+    }
+}
+
+/// Mistral takes confirmations only in conversations that it stores, and it is given none to store.
+fn check_connectors(at: &Path<'_>, tools: &[proto::Tool], violations: &mut Violations) {
+    for (i, tool) in tools.iter().enumerate() {
+        let (field, confirmed) = match &tool.kind {
+            Some(Kind::WebSearch(tool)) => ("web_search", &tool.requires_confirmation),
+            Some(Kind::WebSearchPremium(tool)) => ("web_search_premium", &tool.requires_confirmation),
+            Some(Kind::CodeInterpreter(tool)) => ("code_interpreter", &tool.requires_confirmation),
+            Some(Kind::ImageGeneration(tool)) => ("image_generation", &tool.requires_confirmation),
+            Some(Kind::DocumentLibrary(tool)) => ("document_library", &tool.requires_confirmation),
+            Some(Kind::Connector(tool)) => ("connector", &tool.requires_confirmation),
+            Some(Kind::Function(_) | Kind::Mcp(_) | Kind::HttpRequest(_) | Kind::HumanHandoff(_)) | None => continue,
+        };
+        if !confirmed.is_empty() {
+            let at = at.item("tools", i);
+            let at = at.field(field);
+            violations.add(
+                &at.field("requires_confirmation"),
+                format_args!("must be left out: Mistral asks for consent only in conversations that it stores itself"),
+            );
+        }
+    }
+}
+
+/// An agent as a configuration declares it.
+#[derive(Debug, Clone, Default)]
+pub struct Declaration {
+    /// Where it stands, as faults tell it.
+    pub place: String,
+    /// As in Agent.
+    pub name: String,
+    /// As in Agent.
+    pub description: String,
+    /// As in Agent.
+    pub model: String,
+    /// As in Agent.
+    pub fallback_models: Vec<String>,
+    /// As in Agent.
+    pub instructions: String,
+    /// Tools in protobuf's JSON.
+    pub tools: Vec<Value>,
+    /// CompletionArgs in protobuf's JSON.
+    pub completion_args: Option<Value>,
+    /// Names of declared agents, or ids: whether they lead somewhere is not checked here.
+    pub handoffs: Vec<String>,
+    /// As in Agent.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Declaration {
+    /// What it is, held to the rules of the contract; or everything that is wrong, by its place.
+    pub fn read(self) -> Result<AgentSpec, Failure> {
+        let Declaration {
+            place,
+            name,
+            description,
+            model,
+            fallback_models,
+            instructions,
+            tools,
+            completion_args,
+            handoffs,
+            metadata,
+        } = self;
+        let mut faults = Vec::new();
+        let mut agent =
+            proto::Agent { name, description, model, fallback_models, instructions, metadata, ..Default::default() };
+        for (i, tool) in tools.into_iter().enumerate() {
+            match from_json("causerie.v1.Tool", tool) {
+                Ok(tool) => agent.tools.push(tool),
+                Err(description) => faults.push(Violation { field: format!("{place}.tools[{i}]"), description }),
+            }
+        }
+        if let Some(args) = completion_args {
+            match from_json("causerie.v1.CompletionArgs", args) {
+                Ok(args) => agent.completion_args = Some(args),
+                Err(description) => faults.push(Violation { field: format!("{place}.completion_args"), description }),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Failure::invalid(faults));
+        }
+        let spec = violations::read(Rules::All, |violations| {
+            let at = Path::root(&place);
+            if handoffs.len() > MAX_HANDOFFS {
+                let at = at.field("handoffs");
+                violations.add(&at, format_args!("must be at most {MAX_HANDOFFS} agents, has {}", handoffs.len()));
+            }
+            let spec = read(&at, agent, |field| field != "handoffs", violations).of(AgentSpec::default());
+            if !spec.has_chosen_tool() {
+                let (at, name) = (at.field("completion_args"), "tool_choice.function_name");
+                violations.add(&at.field(name), format_args!("must name one of the agent's tools"));
+            }
+            Some(spec)
+        })?;
+        Ok(AgentSpec { handoffs, ..spec })
+    }
+}
+
+/// The message of this name from its protobuf JSON. Unknown fields are errors.
+fn from_json<M: Message + Default>(name: &str, value: Value) -> Result<M, String> {
+    let pool = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).expect("a compiler made the descriptor set");
+    let message = pool.get_message_by_name(name).expect("the contract has this message");
+    let read = DynamicMessage::deserialize(message, value).map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(read.transcode_to().expect("both are the same message"))
+}
