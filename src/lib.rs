@@ -6,10 +6,10 @@
 //! The folders are the architecture, and these are the only imports between them:
 //!
 //! ```text
-//! main -> config, cli, server        server -> grpc, engine, store, upstream, offline, config
-//! grpc -> engine, domain, proto      engine -> store, upstream, domain
-//! store -> domain                    upstream -> domain            cli -> proto, config
-//! domain, offline, config, proto -> nothing of ours
+//! main -> config, cli, server        server -> grpc, engine, store, upstream, tools, offline, config
+//! grpc -> engine, domain, proto      engine -> store, upstream, tools, domain
+//! store -> domain                    upstream -> domain            tools -> domain
+//! cli -> proto, config               domain, offline, config, proto -> nothing of ours
 //! ```
 //!
 //! Read `server.rs`, then `engine/run.rs`: a turn's way from a request to its terminal event is one screen there; then

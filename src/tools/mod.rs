@@ -1,31 +1,24 @@
-//! Tools that the service runs.
+//! Tools that the service runs: HTTP requests that agents and callers declare, and the tools of MCP servers.
+//!
+//! What a model asks for comes in as the text that it wrote, what came of it goes out as a
+//! [`ToolOutcome`](crate::domain::ToolOutcome): a call that fails is an outcome too, and told to the model.
 
-use crate::domain::{ToolOutcome, ToolSpec, tool::HttpRequest};
+pub mod http;
+pub mod net;
 
-#[derive(Debug, Clone, Default)]
+use crate::domain::{ToolOutcome, ToolSpec};
+use std::sync::Arc;
+
+/// All of them.
+#[derive(Debug, Clone)]
 pub struct Tools {
+    /// HTTP requests.
     pub http: http::HttpTools,
+    /// MCP servers.
     pub mcp: mcp::McpServers,
-}
-pub mod http {
-    use super::*;
-    #[derive(Debug, Clone, Default)]
-    pub struct HttpTools;
-    impl HttpTools {
-        pub fn check(&self, _: &HttpRequest) -> Result<(), String> {
-            Ok(())
-        }
-        pub fn spec(&self, _: &HttpRequest) -> Option<ToolSpec> {
-            None
-        }
-        pub async fn call(&self, _: &HttpRequest, _: &str) -> ToolOutcome {
-            ToolOutcome::failed("")
-        }
-    }
 }
 pub mod mcp {
     use super::*;
-    use std::sync::Arc;
     #[derive(Debug, Clone, Default)]
     pub struct McpServers;
     #[derive(Debug, Clone)]

@@ -154,7 +154,18 @@ impl World {
             pending_calls: Vec::new(),
             last_entry: added.last().map(|entry| entry.id),
         };
-        Commit { version, parent: parent.cloned(), kept, inputs, turn, events, request, require_head: false, charges }
+        Commit {
+            version,
+            parent: parent.cloned(),
+            kept,
+            inputs,
+            turn,
+            events,
+            request,
+            require_head: false,
+            charges,
+            journaled: false,
+        }
     }
 
     fn committed(&mut self, commit: Commit, stored: Stored) {

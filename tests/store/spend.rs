@@ -26,7 +26,18 @@ async fn turn(store: &Store, maker: &mut Maker, parent: &Stored, kept: u64, toke
     };
     let parent = Some(parent.clone());
     let (events, charges) = (maker.events(&turn, &inputs), Vec::new());
-    let commit = Commit { version, parent, kept, inputs, turn, events, request: None, require_head: false, charges };
+    let commit = Commit {
+        version,
+        parent,
+        kept,
+        inputs,
+        turn,
+        events,
+        request: None,
+        require_head: false,
+        charges,
+        journaled: false,
+    };
     store.commit(commit).await.expect("committed")
 }
 

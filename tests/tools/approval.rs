@@ -145,11 +145,11 @@ async fn what_nobody_agreed_to_in_time_is_not_run() {
     server.provider.reply(stream_of(&["One of them."], "stop"));
     let done = stream(&client, Request::Append(decided(&start, vec![allow(&waiting[1])]))).await;
     assert_golden("turns/approval_expired.jsonl", &event_log::told(&[("one came in time", &done.events)]));
-    let verdicts: Vec<_> = done.started().inputs.iter().map(|input| match &input.kind {
+    let verdicts = done.started().inputs.iter().map(|input| match &input.kind {
         Some(Kind::FunctionResult(result)) => result.decision.as_ref().expect("a decision").verdict(),
         other => panic!("{other:?}"),
     });
-    assert_eq!(verdicts, [Verdict::Expired]);
+    assert_eq!(verdicts.collect::<Vec<_>>(), [Verdict::Expired]);
     assert_eq!(peer.requests().len(), 1);
     server.stop().await;
 }

@@ -57,7 +57,7 @@ async fn a_crash_between_two_tools_runs_nothing_twice() {
     assert_golden("turns/crash_between_tools.jsonl", &event_log::told(&[("as it was found after the crash", &events)]));
     let turn = calls::get_turn(&mut client, &turn_id).await.expect("a turn");
     assert_eq!(turn.state(), State::Incomplete);
-    assert_eq!(reason_of(&carried(turn.error.clone().expect("an error"))), "TURN_LOST");
+    assert_eq!(reason_of(&carried(turn.error.as_ref().expect("an error"))), "TURN_LOST");
     let runs = runs_of(&turn);
     let status: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.status())).collect();
     assert_eq!(status, [("first", proto::OutputStatus::Completed), ("second", proto::OutputStatus::Incomplete)]);

@@ -116,7 +116,7 @@ async fn agents_that_go_in_a_circle_are_stopped() {
     server.provider.on_model("model-of-two", [to("one")]);
     let seen = stream(&server.client().await, Request::Start(led_by(&one))).await;
     let turn = seen.turn();
-    let error = carried(turn.error.clone().expect("an error"));
+    let error = carried(turn.error.as_ref().expect("an error"));
     assert_eq!((turn.state(), reason_of(&error).as_str()), (State::Incomplete, "TURN_LIMIT_EXCEEDED"));
     assert!(error.message().contains("circle"), "{error:?}");
     assert_eq!(turn.outputs.len(), 2, "there and back once");
@@ -129,7 +129,7 @@ async fn a_turn_is_handed_over_so_often_and_no_more() {
     let (client, [triage, billing, _]) = chain(&server).await;
     let seen = stream(&client, Request::Start(led_by(&triage))).await;
     let turn = seen.turn();
-    let error = carried(turn.error.clone().expect("an error"));
+    let error = carried(turn.error.as_ref().expect("an error"));
     assert_eq!(reason_of(&error), ErrorReason::TurnLimitExceeded.as_str_name());
     assert_eq!((turn.state(), turn.outputs.len()), (State::Incomplete, 1));
     let version = calls::get_conversation(&mut client.clone(), &turn.conversation_id).await.expect("a version");

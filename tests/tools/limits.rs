@@ -4,7 +4,6 @@ use causerie::proto::{self, ErrorReason, stream_events_request::Request, turn::S
 
 use super::{http_tool, runs_of, server_with, stream, tool, with_tools};
 use crate::support::{
-    calls::cancel,
     completion::{stream_of, stream_of_calls},
     events::{full, soon, watch},
     provider::{Reply, ScriptedProvider},
@@ -26,7 +25,7 @@ fn more(peer: &ScriptedProvider) -> proto::StartRequest {
 }
 
 fn reason(turn: &proto::Turn) -> String {
-    reason_of(&carried(turn.error.as_ref().expect("an error").clone()))
+    reason_of(&carried(turn.error.as_ref().expect("an error")))
 }
 
 #[tokio::test]
@@ -78,7 +77,8 @@ async fn a_turn_that_is_stopped_keeps_what_ran_and_what_was_running() {
         }
     };
     assert_eq!(soon(first_done).await.name, "quick");
-    let turn = cancel(&mut client, &turn_id).await.expect("a turn");
+    let request = proto::CancelTurnRequest { turn_id: turn_id.clone() };
+    let turn = client.cancel_turn(request).await.expect("a turn").into_inner();
     assert_eq!(turn.state(), State::Incomplete);
     let runs = runs_of(&turn);
     let status: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.status())).collect();

@@ -1,0 +1,83 @@
+//! A host, and perhaps a port, as an operator writes them.
+
+use reqwest::Url;
+
+/// A host as URLs have it after they were read, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// In small letters, without a dot at its end; an IPv6 address in brackets.
+    pub host: String,
+    /// `None`: the entry names none.
+    pub port: Option<u16>,
+}
+
+impl HostPort {
+    /// Reads `host`, `host:port`, `1.2.3.4`, `[::1]:port`, also `::1`; `None`: it is none of them.
+    pub fn parse(text: &str) -> Option<HostPort> {
+        let (host, port) = split(text)?;
+        let bracketed = host.contains(':') && !host.starts_with('[');
+        let host = if bracketed { format!("[{host}]") } else { host.to_owned() };
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        let url = Url::parse(&format!("http://{host}/")).ok().filter(|_| host.chars().all(plain))?;
+        let host = of(&url)?.to_owned();
+        (!host.is_empty()).then_some(HostPort { host, port })
+    }
+}
+
+/// The host of a URL, without a dot at its end: that makes no difference to who answers.
+pub(super) fn of(url: &Url) -> Option<&str> {
+    url.host_str().map(|host| host.strip_suffix('.').unwrap_or(host))
+}
+
+/// What stands before the port, and the port. A colon in an IPv6 address is no port's unless brackets say so.
+pub(super) fn split(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+        Some(_) | None => return Some((text, None)),
+    };
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|port| digits && *port > 0)?;
+    Some((host, Some(port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_as_urls_have_them() {
+        for (text, host, port) in [
+            ("Example.COM.", "example.com", None),
+            ("example.com:8080", "example.com", Some(8080)),
+            ("127.1:80", "127.0.0.1", Some(80)),
+            ("::1", "[::1]", None),
+            ("[::1]", "[::1]", None),
+            ("[0:0::1]:443", "[::1]", Some(443)),
+            ("bücher.example", "xn--bcher-kva.example", None),
+        ] {
+            assert_eq!(HostPort::parse(text), Some(HostPort { host: host.into(), port }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_a_host_is_none() {
+        for text in [
+            "",
+            ".",
+            "http://a",
+            "a/b",
+            "a@b",
+            "a:b",
+            "a:0",
+            "a:+1",
+            "a:99999",
+            "a b",
+            "[::1",
+            "*.a",
+            "256.0.0.1",
+            ":80",
+        ] {
+            assert_eq!(HostPort::parse(text), None, "{text}");
+        }
+    }
+}
