@@ -1,6 +1,7 @@
 //! The composition root: opens the store, connects the provider, serves, drains.
 
 mod check;
+mod tools;
 mod upstream;
 
 use std::{fmt, future::Future, io, time::Duration};
@@ -23,6 +24,8 @@ pub enum Error {
     Store(store::OpenError),
     /// The provider is configured so that it cannot be asked.
     Provider(String),
+    /// The tools are configured so that one of them cannot be called.
+    Tools(String),
     /// The network failed.
     Network(io::Error),
     /// The store stopped working; a restart finds all that was acknowledged.
@@ -34,6 +37,7 @@ impl fmt::Display for Error {
         match self {
             Error::Store(error) => write!(f, "{error}"),
             Error::Provider(text) => write!(f, "the provider cannot be used: {text}"),
+            Error::Tools(text) => write!(f, "the tools cannot be used: {text}"),
             Error::Network(error) => write!(f, "the network failed: {error}"),
             Error::StoreFailed => {
                 f.write_str("the store cannot be written any more; nothing acknowledged is lost, a restart recovers it")
@@ -48,7 +52,7 @@ impl std::error::Error for Error {
         match self {
             Error::Store(error) => error.source(),
             Error::Network(error) => error.source(),
-            Error::Provider(_) | Error::StoreFailed => None,
+            Error::Provider(_) | Error::Tools(_) | Error::StoreFailed => None,
         }
     }
 }
@@ -82,6 +86,8 @@ impl Server {
             false => None,
         };
         let models = upstream::models(&config, offline.as_ref())?;
+        // A tool that cannot work is told before anything is opened.
+        drop(tools::http(&config)?);
         let store = open(&config).await?;
         let engine = Engine::new(store.clone(), models, engine_options(&config));
         Ok(Server { config, store, engine, offline })

@@ -12,6 +12,8 @@ pub(super) struct FileValue {
     pub(super) key: Key,
     pub(super) origin: Origin,
     pub(super) value: Value,
+    /// The same as JSON, if it is a section: what stands in some of them is not the program's to know.
+    pub(super) json: Option<serde_json::Value>,
 }
 
 /// What stands there. Numbers are kept as they are written, so that prices stay exact and faults show them so: 0.10, 0x10.
@@ -74,6 +76,7 @@ impl File<'_> {
         match value.get_ref() {
             DeValue::Table(table) => {
                 self.add(key.clone(), offset, Value::Section);
+                self.values.last_mut().expect("it was just added").json = Some(json_of(value.get_ref()));
                 self.add_table(&key, table);
             }
             DeValue::Array(array) => {
@@ -98,7 +101,7 @@ impl File<'_> {
 
     fn add(&mut self, key: Key, offset: usize, value: Value) {
         let origin = self.origin(&key, offset);
-        self.values.push(FileValue { key, origin, value });
+        self.values.push(FileValue { key, origin, value, json: None });
     }
 
     fn reject(&mut self, key: &Key, offset: usize, text: &str) {
@@ -123,4 +126,28 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
         DeValue::Float(number) => Some(number.to_string()),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
+}
+
+/// The value as JSON. Times become texts, and so do numbers that JSON does not have.
+fn json_of(value: &DeValue<'_>) -> serde_json::Value {
+    match value {
+        DeValue::Array(items) => items.iter().map(|item| json_of(item.get_ref())).collect(),
+        DeValue::Table(table) => {
+            table.iter().map(|(name, value)| (name.get_ref().to_string(), json_of(value.get_ref()))).collect()
+        }
+        DeValue::Boolean(on) => (*on).into(),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => number.into(),
+            Err(_) => number_of(number.as_str()),
+        },
+        DeValue::Float(number) => number_of(&number.to_string()),
+        DeValue::String(text) => text.to_string().into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+    }
+}
+
+fn number_of(text: &str) -> serde_json::Value {
+    let plain = text.replace('_', "");
+    let number = serde_json::from_str::<serde_json::Number>(plain.trim_start_matches('+'));
+    number.map_or_else(|_| text.into(), serde_json::Value::Number)
 }

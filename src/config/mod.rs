@@ -4,7 +4,7 @@
 //! command line's help and the README's table follow from it. Flags win over the environment, the environment over the
 //! file, the file over the default. All faults are reported at once, each with where its value came from.
 //!
-//! Sections with names that the operator chooses (providers, their models, budgets) stand in the file. The built-in provider is
+//! Sections with names that the operator chooses (providers, their models, budgets, tools, secrets) stand in the file. The built-in provider is
 //! read like any other; only its settings have flags and rows.
 //!
 //! This module knows nothing of the rest of the house.
@@ -23,10 +23,12 @@ mod provider;
 mod reader;
 mod retry;
 mod rule;
+mod secret;
 mod section;
 mod shutdown;
 mod source;
 mod store;
+mod tools;
 mod turns;
 mod unknown;
 
@@ -44,9 +46,11 @@ pub use self::{
     provider::{Dialect, KeyHeader, MaxTokensField, Provider},
     reader::Row,
     retry::Retry,
+    secret::{SecretSource, ToolSecret},
     shutdown::Shutdown,
     source::{Origin, Sources},
     store::Store,
+    tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
@@ -78,6 +82,8 @@ pub struct Config {
     pub budgets: Vec<Budget>,
     /// How turns run.
     pub turns: Turns,
+    /// The tools that the service runs.
+    pub tools: Tools,
     /// What a client may take.
     pub limits: Limits,
     /// What a reader of events gets.
@@ -165,6 +171,7 @@ impl Config {
             breaker: Breaker::read(from),
             budgets: Vec::new(),
             turns: Turns::read(from),
+            tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
             shutdown: Shutdown::read(from),

@@ -45,6 +45,8 @@ pub(super) struct Known {
     pub(super) sections: Vec<Key>,
     /// Arrays of sections.
     pub(super) arrays: Vec<Key>,
+    /// Sections that may hold anything.
+    pub(super) open: Vec<Key>,
 }
 
 impl<'a> Reader<'a> {
@@ -85,6 +87,13 @@ impl<'a> Reader<'a> {
         self.known.sections.push(key.clone());
         let inside = self.sources.file().iter().filter(|item| !item.is_section());
         inside.filter_map(|item| item.key.name_in(key)).map(str::to_owned).collect()
+    }
+
+    /// A section that may hold anything, as JSON; `None`: it is not there, or is no section.
+    pub(super) fn json(&mut self, key: &Key) -> Option<serde_json::Value> {
+        let found = self.sources.file().iter().find(|item| item.key == *key)?.json.clone()?;
+        self.known.open.push(key.clone());
+        Some(found)
     }
 
     /// How many sections the array of this name has.

@@ -13,8 +13,9 @@ pub(super) fn in_file(sources: &Sources, known: &Known) -> Vec<Problem> {
     let mut problems = Vec::new();
     // What a section of the wrong shape holds is not worth a fault of its own.
     let mut wrong: Vec<&Key> = Vec::new();
+    let open: Vec<&Key> = known.open.iter().collect();
     for item in sources.file() {
-        if wrong.iter().any(|section| item.key.is_within(section)) {
+        if wrong.iter().chain(&open).any(|section| item.key.is_within(section)) {
             continue;
         }
         if let Some(text) = fault(item, sources, known) {
