@@ -6,7 +6,7 @@
 //! The folders are the architecture, and these are the only imports between them:
 //!
 //! ```text
-//! main -> config, cli, server        server -> grpc, engine, store, upstream, tools, offline, config
+//! main -> config, cli, server        server -> all of them but cli and proto
 //! grpc -> engine, domain, proto      engine -> store, upstream, tools, domain
 //! store -> domain                    upstream -> domain            tools -> domain
 //! cli -> proto, config               domain, offline, config, proto -> nothing of ours

@@ -36,6 +36,7 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
             Error::Store(_)
             | Error::Provider(_)
             | Error::Recovery(_)
+            | Error::Tools(_)
             | Error::DeclareAgents(_)
             | Error::Network(_)
             | Error::StoreFailed => Failure::caused(&error),

@@ -2,6 +2,7 @@
 
 mod agents;
 mod check;
+mod tools;
 mod upstream;
 
 use std::{fmt, future::Future, io, time::Duration};
@@ -15,7 +16,7 @@ use crate::{
     grpc::{self, health::Health},
     offline::Offline,
     store::{self, Store},
-    tools::Tools,
+    tools::{Tools, mcp::McpServers},
 };
 
 /// Why the server could not run, or had to stop.
@@ -31,6 +32,8 @@ pub enum Error {
     Agents(Vec<String>),
     /// The agents that are declared could not be stored.
     DeclareAgents(String),
+    /// The tools are configured so that one of them cannot be called.
+    Tools(String),
     /// The network failed.
     Network(io::Error),
     /// The store stopped working; a restart finds all that was acknowledged.
@@ -51,6 +54,7 @@ impl fmt::Display for Error {
                 }
             },
             Error::DeclareAgents(text) => write!(f, "the agents of the configuration cannot be stored: {text}"),
+            Error::Tools(text) => write!(f, "the tools cannot be used: {text}"),
             Error::Network(error) => write!(f, "the network failed: {error}"),
             Error::StoreFailed => {
                 f.write_str("the store cannot be written any more; nothing acknowledged is lost, a restart recovers it")
@@ -69,6 +73,7 @@ impl std::error::Error for Error {
             | Error::Recovery(_)
             | Error::Agents(_)
             | Error::DeclareAgents(_)
+            | Error::Tools(_)
             | Error::StoreFailed => None,
         }
     }
@@ -103,8 +108,9 @@ impl Server {
             false => None,
         };
         let models = upstream::models(&config, offline.as_ref())?;
+        let tools = Tools { http: tools::http(&config)?, mcp: McpServers::default() };
         let store = open(&config).await?;
-        let engine = Engine::new(store.clone(), models, Tools::default(), engine_options(&config));
+        let engine = Engine::new(store.clone(), models, tools, engine_options(&config));
         let recovered = engine.recover().await.map_err(|failure| Error::Recovery(failure.message))?;
         if recovered > 0 {
             tracing::warn!(turns = recovered, "turns that were cut off while tools ran are kept as incomplete");

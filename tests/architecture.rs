@@ -8,7 +8,7 @@ use std::{
 /// Each room, and the rooms that it may name.
 const ARROWS: [(&str, &[&str]); 12] = [
     ("main", &["config", "cli", "server"]),
-    ("server", &["grpc", "engine", "store", "upstream", "tools", "offline", "config"]),
+    ("server", &["grpc", "engine", "store", "upstream", "tools", "offline", "config", "domain"]),
     ("grpc", &["engine", "domain", "proto"]),
     ("engine", &["store", "upstream", "tools", "domain"]),
     ("store", &["domain"]),

@@ -4,7 +4,8 @@ use causerie::proto::{self, ErrorReason, event::Kind, stream_events_request::Req
 use tonic::Status;
 
 use crate::support::{
-    calls::{self, delete, get_conversation, get_turn, history, kind_of},
+    calls::{self, delete, get_conversation, get_turn, history},
+    events::name,
     provider::Reply,
     server::{Client, TestServer, append, start},
     status::{assert_promised, reason_of, told},
@@ -172,7 +173,7 @@ async fn a_turn_that_runs_on_what_is_deleted_fails() {
     let (events, end) = calls::rest(stream).await;
     let status = end.expect_err("its parent is gone");
     assert_promised(&status, ErrorReason::ConversationNotFound, "running");
-    assert_eq!(kind_of(events.last().expect("a terminal event")), "response_error");
+    assert_eq!(name(events.last().expect("a terminal event")), "response_error");
     assert!(!events.iter().any(|event| matches!(event.kind, Some(Kind::ResponseDone(_)))));
     assert_gone(
         get_conversation(&mut client, &started.turn_id.replace("turn_", "conv_")).await,

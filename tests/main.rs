@@ -19,6 +19,7 @@ mod faults;
 mod foreign_clients;
 mod functions;
 mod fuzz_edge;
+mod http_tools;
 mod interrupted;
 mod keys;
 #[cfg(target_os = "linux")]
@@ -37,6 +38,7 @@ mod retry;
 mod scripted_provider;
 mod secrets;
 mod soak;
+mod ssrf;
 mod store;
 mod streaming;
 mod support;

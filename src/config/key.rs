@@ -50,12 +50,20 @@ impl Key {
         }
     }
 
-    /// Whether what stands here has a form of its own: tools and completion arguments of agents, which are in protobuf's JSON.
+    /// Whether what stands here has a form of its own: tools and completion arguments of agents, which are in protobuf's JSON, and
+    /// the schemas of tools.
     pub(super) fn is_free_form(&self) -> bool {
         match self.0.as_slice() {
             [Segment::Name(section), Segment::Name(_), Segment::Name(field)] => {
                 section == "agents" && matches!(field.as_str(), "tools" | "completion_args")
             }
+            [
+                Segment::Name(tools),
+                Segment::Name(http),
+                Segment::Name(requests),
+                Segment::Name(_),
+                Segment::Name(field),
+            ] => [tools, http, requests, field] == ["tools", "http", "requests", "parameters"],
             _ => false,
         }
     }

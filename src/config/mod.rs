@@ -4,8 +4,8 @@
 //! command line's help and the README's table follow from it. Flags win over the environment, the environment over the
 //! file, the file over the default. All faults are reported at once, each with where its value came from.
 //!
-//! Sections with names that the operator chooses (providers, their models, budgets, agents) stand in the file. The built-in provider is
-//! read like any other; only its settings have flags and rows.
+//! Sections with names that the operator chooses (providers, their models, budgets, agents, tools, secrets) stand in the file.
+//! The built-in provider is read like any other; only its settings have flags and rows.
 //!
 //! This module knows nothing of the rest of the house.
 
@@ -24,10 +24,12 @@ mod provider;
 mod reader;
 mod retry;
 mod rule;
+mod secret;
 mod section;
 mod shutdown;
 mod source;
 mod store;
+mod tools;
 mod turns;
 mod unknown;
 
@@ -46,9 +48,11 @@ pub use self::{
     provider::{Dialect, KeyHeader, MaxTokensField, Provider},
     reader::Row,
     retry::Retry,
+    secret::{SecretSource, ToolSecret},
     shutdown::Shutdown,
     source::{Origin, Sources},
     store::Store,
+    tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
@@ -82,6 +86,8 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// How turns run.
     pub turns: Turns,
+    /// The tools that the service runs.
+    pub tools: Tools,
     /// What a client may take.
     pub limits: Limits,
     /// What a reader of events gets.
@@ -170,6 +176,7 @@ impl Config {
             budgets: Vec::new(),
             agents: Agent::read_all(from),
             turns: Turns::read(from),
+            tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
             shutdown: Shutdown::read(from),

@@ -64,6 +64,29 @@ impl<T: TryFrom<u64> + 'static> Rule<T> {
     }
 }
 
+impl Rule<u32> {
+    /// In bytes, from `min` to `max`, both written as sizes.
+    pub(super) fn size(min: &'static str, max: &'static str) -> Rule<u32> {
+        let bound = |text| parse_size(text).expect("the bounds of a rule are sizes");
+        let range = bound(min)..=bound(max);
+        let allowed = format!("a size from {min} to {max}, such as 64KiB or 1MiB");
+        Rule::new("SIZE", allowed, move |text| parse_size(text).filter(|value| range.contains(value)))
+    }
+}
+
+/// A whole number and its unit: `B`, `KiB` or `MiB`.
+fn parse_size(text: &str) -> Option<u32> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let number: u32 = number.parse().ok()?;
+    let unit = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
 fn in_range(text: &str, range: &RangeInclusive<u64>) -> Option<u64> {
     text.parse().ok().filter(|number| range.contains(number))
 }
@@ -163,6 +186,46 @@ impl Rule<String> {
         Rule::new("PROVIDER", "1 to 32 characters, each of a-z, 0-9 and -", |text| {
             let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             ((1..=32).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
+        })
+    }
+
+    /// The name of a tool, as models write it.
+    pub(super) fn tool() -> Rule<String> {
+        Rule::new("NAME", "1 to 64 characters, each of A-Z, a-z, 0-9, _ and -", |text| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+            ((1..=64).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
+        })
+    }
+
+    /// An address with places for arguments. It is read where it is used.
+    pub(super) fn url_template() -> Rule<String> {
+        let rule = Rule::new(
+            "URL",
+            "http:// or https://, a host, and perhaps {arguments} in the path and the query",
+            |text| {
+                let starts = text.starts_with("https://") || text.starts_with("http://");
+                (starts && text.len() <= 8192).then(|| text.to_owned())
+            },
+        );
+        rule.hidden()
+    }
+
+    /// A place in the network, as `tools.http.allow` has it.
+    pub(super) fn network_place() -> Rule<String> {
+        let allowed =
+            "an address, a range or a host's name, each with or without a port, such as 10.0.0.0/8 or localhost:8080";
+        Rule::new("PLACE", allowed, |text| {
+            let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | '/');
+            ((1..=256).contains(&text.len()) && !text.contains("://") && text.chars().all(fits))
+                .then(|| text.to_owned())
+        })
+    }
+
+    /// A host, perhaps with a port.
+    pub(super) fn host() -> Rule<String> {
+        Rule::new("HOST", "a host's name or address, perhaps with a port, such as api.example.com", |text| {
+            let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+            ((1..=256).contains(&text.len()) && text.chars().all(fits)).then(|| text.to_owned())
         })
     }
 

@@ -2,6 +2,7 @@ mod budgets;
 mod keys;
 mod models;
 mod providers;
+mod tools;
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path, time::Duration};
 
@@ -150,6 +151,12 @@ fn a_wrong_value_says_what_is_allowed() {
         ("breaker.min_calls", "0", "from 1 to 100000"),
         ("breaker.window", "500ms", "from 1s to 1h"),
         ("breaker.open", "99ms", "from 100ms to 1h"),
+        ("tools.http.allow", "10.0.0.0/8,http://a", "an address, a range or a host's name"),
+        ("tools.http.timeout", "2h", "from 100ms to 1h"),
+        ("tools.http.max_response_size", "1KB", "from 1KiB to 2MiB"),
+        ("tools.http.max_response_size", "1023B", "from 1KiB to 2MiB"),
+        ("tools.http.max_response_size", "4096MiB", "from 1KiB to 2MiB"),
+        ("tools.http.callers_may_declare", "no", "true or false"),
         ("log.level", "inof", "off, error, warn, info, debug, trace"),
         ("log.level", "causerie=debug,wran", "off, error, warn, info, debug, trace"),
         ("log.format", "xml", "text or json"),
@@ -241,7 +248,7 @@ fn faults_of_the_file_name_line_and_key() {
 #[test]
 fn no_setting_takes_a_section_or_a_list_for_a_value() {
     for Row { key, .. } in Config::describe() {
-        let is_list = key == "fallback_models";
+        let is_list = matches!(key.as_str(), "fallback_models" | "tools.http.allow");
         for (value, part) in [
             ("{}", "is a value, not a section"),
             ("[{}]", "is a value, not a section"),

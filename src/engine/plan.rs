@@ -88,7 +88,8 @@ pub(super) fn plan(
     let decide::Decided { answers, agreed } = decide::decide(&ground.waiting, &tool_use, &inputs, now)?;
     check_skipped(skip_completion, &agreed)?;
     let inputs: Vec<EntryDraft> = answers.into_iter().chain(inputs).collect();
-    let pending = sequence::follow(&ground.pending, &inputs)?;
+    let pending =
+        sequence::follow(&ground.pending, &inputs).map_err(|failure| told_in_full(failure, &ground, &inputs))?;
     let is_agreed = |id: &String| agreed.iter().any(|call| call.tool_call_id == *id);
     let left: Vec<String> = pending.iter().filter(|id| !is_agreed(id)).cloned().collect();
     let waits = !left.is_empty() && !tool_use.confirmations.is_empty();
@@ -127,6 +128,17 @@ pub(super) fn plan(
         key: terms.key,
         spend: ground.spend,
     })
+}
+
+/// Which of the calls that wait are the caller's, and which want a decision.
+fn told_in_full(failure: Failure, ground: &Ground, inputs: &[EntryDraft]) -> Failure {
+    let answered = decide::results(inputs);
+    let left: Vec<String> = ground.pending.iter().filter(|id| !answered.contains(id.as_str())).cloned().collect();
+    if failure.reason == Reason::ToolResultsMissing && !left.is_empty() {
+        decide::missing(&ground.waiting, &left)
+    } else {
+        failure
+    }
 }
 
 /// Calls are run by a turn that goes on with what came of them.

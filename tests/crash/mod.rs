@@ -21,7 +21,8 @@ use self::{
     load::{lock, work},
 };
 use crate::support::{
-    calls::{self, kind_of},
+    calls,
+    events::name,
     process::{self, Flags, Process},
     provider::{Reply, ScriptedProvider},
     random::{Dice, rounds},
@@ -112,7 +113,7 @@ async fn a_turn_that_was_announced_and_lost_has_an_end() {
     let mut stream = process.client().await.stream_events(stream).await.expect("a stream").into_inner();
     let first = stream.message().await.expect("no error").expect("the turn is announced");
     let delta = stream.message().await.expect("no error").expect("output has begun");
-    assert_eq!(kind_of(&delta), "message_output_delta");
+    assert_eq!(name(&delta), "message_output_delta");
     process.kill();
 
     let process = Process::start(&flags).await;

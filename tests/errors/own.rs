@@ -7,7 +7,8 @@ use tonic::Status;
 
 use super::PROMPT;
 use crate::support::{
-    calls::{self, get_turn, kind_of},
+    calls::{self, get_turn},
+    events::name,
     provider::Reply,
     raw,
     server::{Client, TestServer, append, start},
@@ -256,7 +257,7 @@ async fn budget_exceeded() -> Vec<Refused> {
     let tight = proto::StartRequest { tree_budget: Some(budget), ..start(&"word ".repeat(5000)) };
     let unary = calls::run(&mut client, "budget", Request::Start(tight.clone())).await.expect_err("no room");
     let (events, end) = calls::watch(&mut client, "budget-stream", Request::Start(tight)).await;
-    assert_eq!(events.iter().map(kind_of).collect::<Vec<_>>(), ["response_started", "response_error"]);
+    assert_eq!(events.iter().map(name).collect::<Vec<_>>(), ["response_started", "response_error"]);
     assert_eq!(server.provider.requests().len(), 0, "nothing was spent");
     server.stop().await;
     let streamed = end.expect_err("no room");
@@ -269,7 +270,7 @@ async fn api_key_missing() -> Vec<Refused> {
     let unary = calls::run(&mut client, "no-key", Request::Start(start(PROMPT))).await.expect_err("no key");
     assert!(unary.message().contains("MISTRAL_API_KEY"), "it says how to set one: {}", unary.message());
     let (events, end) = calls::watch(&mut client, "no-key-stream", Request::Start(start(PROMPT))).await;
-    assert_eq!(events.iter().map(kind_of).collect::<Vec<_>>(), ["response_started", "response_error"]);
+    assert_eq!(events.iter().map(name).collect::<Vec<_>>(), ["response_started", "response_error"]);
     let import = proto::StartRequest { skip_completion: true, ..start("no model is asked") };
     client.start(import).await.expect("what needs no model needs no key");
     server.stop().await;
@@ -331,7 +332,7 @@ async fn turn_cancelled() -> Vec<Refused> {
     let turn = client.cancel_turn(cancel).await.expect("it is stopped").into_inner();
     assert_eq!(turn.state(), proto::turn::State::Cancelled);
     let (events, end) = calls::rest(stream).await;
-    assert_eq!(events.iter().map(kind_of).collect::<Vec<_>>(), ["response_error"]);
+    assert_eq!(events.iter().map(name).collect::<Vec<_>>(), ["response_error"]);
     server.stop().await;
     vec![Refused { id: "cancelled", status: end.expect_err("it was cancelled") }]
 }
@@ -348,7 +349,7 @@ async fn timeout() -> Vec<Refused> {
     let request = proto::StreamEventsRequest { request: Some(Request::Start(start(PROMPT))), ..Default::default() };
     let request = frame_of(&request.encode_to_vec());
     let stream = caller.call_with(&format!("{SERVICE}/StreamEvents"), &deadline("deadline-stream"), request).await;
-    let kinds: Vec<_> = messages::<proto::Event>(&stream.data).iter().map(kind_of).collect();
+    let kinds: Vec<_> = messages::<proto::Event>(&stream.data).iter().map(name).collect();
     assert_eq!(kinds, ["response_started", "response_error"]);
     let turn_id = told(&stream.status, "turn_id");
     let turn = get_turn(&mut server.client().await, &turn_id).await.expect("it is kept");

@@ -10,7 +10,8 @@ use tonic_types::StatusExt;
 
 use super::PROMPT;
 use crate::support::{
-    calls::{self, get_turn, kind_of},
+    calls::{self, get_turn},
+    events::name,
     provider::Reply,
     server::{Client, TestServer, start},
     status::{assert_promised, assert_retry, carried, reason_of, retry_ms, told},
@@ -223,7 +224,7 @@ async fn check_stream(client: &mut Client, row: &Row) {
     let (events, end) = calls::watch(client, row.name, Request::Start(asking(row, "stream"))).await;
     let status = end.expect_err(row.name);
     check_status(&status, row);
-    let kinds: Vec<_> = events.iter().map(|event| (event.sequence, kind_of(event))).collect();
+    let kinds: Vec<_> = events.iter().map(|event| (event.sequence, name(event))).collect();
     assert_eq!(kinds, [(1, "response_started"), (2, "response_error")], "{}", row.name);
     let Some(Kind::ResponseError(proto::ResponseError { status: Some(said) })) = &events[1].kind else {
         panic!("{}: {events:?}", row.name)

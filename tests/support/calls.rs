@@ -1,6 +1,6 @@
 //! Short ways to call the service and to read what it streams.
 
-use causerie::proto::{self, event::Kind, stream_events_request::Request};
+use causerie::proto::{self, stream_events_request::Request};
 use tonic::{Status, Streaming};
 
 use super::{server::Client, status::named};
@@ -40,20 +40,6 @@ pub(crate) async fn rest(mut stream: Streaming<proto::Event>) -> (Vec<proto::Eve
 /// A request to go on with a turn's events.
 pub(crate) fn resume(turn_id: &str, after_sequence: i64) -> Request {
     Request::Resume(proto::ResumeRequest { turn_id: turn_id.to_owned(), after_sequence })
-}
-
-/// What an event is, by the name of its field.
-pub(crate) fn kind_of(event: &proto::Event) -> &'static str {
-    match event.kind.as_ref().expect("an event of a kind") {
-        Kind::ResponseStarted(_) => "response_started",
-        Kind::MessageOutputDelta(_) => "message_output_delta",
-        Kind::FunctionCallDelta(_) => "function_call_delta",
-        Kind::EntryDone(_) => "entry_done",
-        Kind::ResponseDone(_) => "response_done",
-        Kind::ResponseError(_) => "response_error",
-        Kind::Heartbeat(_) => "heartbeat",
-        other => panic!("not sent yet: {other:?}"),
-    }
 }
 
 pub(crate) async fn get_turn(client: &mut Client, turn_id: &str) -> Result<proto::Turn, Status> {

@@ -152,7 +152,12 @@ pub(crate) fn name(event: &proto::Event) -> &'static str {
         Kind::Heartbeat(_) => "heartbeat",
         Kind::UpstreamRetry(_) => "upstream_retry",
         Kind::UpstreamSwitched(_) => "upstream_switched",
-        other => panic!("this release makes no {other:?}"),
+        Kind::ToolExecutionStarted(_) => "tool_execution_started",
+        Kind::ToolExecutionDelta(_) => "tool_execution_delta",
+        Kind::ToolExecutionDone(_) => "tool_execution_done",
+        Kind::AgentHandoffStarted(_) => "agent_handoff_started",
+        Kind::AgentHandoffDone(_) => "agent_handoff_done",
+        Kind::HumanHandoff(_) => "human_handoff",
     }
 }
 

@@ -19,4 +19,5 @@ pub(crate) mod reads;
 pub(crate) mod refusal;
 pub(crate) mod server;
 pub(crate) mod status;
+pub(crate) mod tools;
 pub(crate) mod upstream;

@@ -248,7 +248,7 @@ async fn unpinned_conversations_follow_their_agent_and_pinned_ones_do_not() {
         let request = proto::StartRequest { agent_version: agent_version.to_owned(), ..led_by(&expert) };
         ids.push(stream(&client, Request::Start(request)).await.turn().conversation_id.clone());
     }
-    let changed = proto::Agent { instructions: "You are new.".to_owned(), ..expert.clone() };
+    let changed = proto::Agent { instructions: "You are new.".to_owned(), etag: String::new(), ..expert.clone() };
     let mask = prost_types::FieldMask { paths: vec!["instructions".to_owned()] };
     let request = proto::UpdateAgentRequest { agent: Some(changed), update_mask: Some(mask), ..Default::default() };
     agents.update_agent(request).await.expect("a new version");

@@ -22,7 +22,7 @@ async fn server() -> TestServer {
 }
 
 async fn server_with(settings: &[(&str, &str)]) -> TestServer {
-    TestServer::with(settings).await
+    TestServer::configured("[tools.http]\nallow = [\"127.0.0.1\"]\n", settings).await
 }
 
 /// A tool that asks `path` of a scripted server, with the arguments as its query.

@@ -76,7 +76,7 @@ async fn a_history_with_everything_goes_everywhere() {
     let other = ScriptedProvider::start().await;
     other.on_every(stream_of(&["I see."], "stop"));
     let file = format!(
-        "[tools.http]\nallow = [\"127.0.0.1\"]\n[providers.other]\ndialect = \"openai\"\nbase_url = \"{}\"\nkey = \"k\"\n",
+        "[tools.http]\nallow = [\"127.0.0.1\"]\n[providers.other]\ndialect = \"openai\"\nbase_url = \"{}\"\nkey_header = \"none\"\n",
         other.base_url()
     );
     let server = TestServer::configured(&file, &[]).await;

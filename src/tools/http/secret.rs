@@ -154,7 +154,10 @@ impl Hidden {
 
     /// The text up to about `limit` of its bytes, without the secrets. One that begins before the limit is hidden whole.
     pub(super) fn hide(&self, text: &str, limit: usize) -> String {
-        let limit = text.floor_char_boundary(limit.min(text.len()));
+        let mut limit = limit.min(text.len());
+        while !text.is_char_boundary(limit) {
+            limit -= 1;
+        }
         let bytes = text.as_bytes();
         let (mut hidden, mut kept_to, mut at) = (String::with_capacity(limit), 0, 0);
         while at < limit {

@@ -1,0 +1,63 @@
+//! From the configuration to the tools that the service runs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Error;
+use crate::{
+    config::{self, Config},
+    domain::tool::HttpRequestSpec,
+    tools::{
+        http::{HttpOptions, HttpSecret, HttpTools, Secret, SecretSource},
+        net::{AllowList, SystemLookup},
+    },
+};
+
+/// The HTTP tools. Fails if one that is declared can't work.
+pub(super) fn http(config: &Config) -> Result<HttpTools, Error> {
+    let config::Tools { http, secrets } = &config.tools;
+    let config::HttpTools { allow, timeout, max_response_bytes, callers_may_declare, requests } = http;
+    let options = HttpOptions {
+        tools: requests.iter().map(|(name, request)| (name.clone(), spec(request))).collect(),
+        secrets: http_secrets(secrets),
+        allow: allow_list(allow)?,
+        timeout: *timeout,
+        max_response_bytes: usize::try_from(*max_response_bytes).unwrap_or(usize::MAX),
+        callers_may_declare: *callers_may_declare,
+        lookup: Arc::new(SystemLookup),
+    };
+    HttpTools::new(options).map_err(|error| Error::Tools(error.to_string()))
+}
+
+fn allow_list(entries: &[String]) -> Result<AllowList, Error> {
+    let mut list = AllowList::default();
+    for entry in entries {
+        list.add(entry).map_err(|error| Error::Tools(format!("tools.http.allow: \"{entry}\" {error}")))?;
+    }
+    Ok(list)
+}
+
+fn spec(request: &config::HttpRequest) -> HttpRequestSpec {
+    let config::HttpRequest { description, method, url, headers, parameters, timeout, max_response_bytes } = request;
+    HttpRequestSpec {
+        description: description.clone(),
+        method: (*method).to_owned(),
+        url: url.clone(),
+        headers: headers.clone(),
+        parameters: parameters.clone(),
+        timeout_ms: timeout.map_or(0, |timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)),
+        max_response_bytes: max_response_bytes.unwrap_or(0),
+    }
+}
+
+fn http_secrets(secrets: &BTreeMap<String, config::ToolSecret>) -> BTreeMap<String, HttpSecret> {
+    let secret = |(name, secret): (&String, &config::ToolSecret)| {
+        let config::ToolSecret { value, hosts } = secret;
+        let value = match value {
+            config::SecretSource::Missing(_) => SecretSource::Missing,
+            config::SecretSource::Value(value) => SecretSource::Value(Secret::new(value.expose())),
+            config::SecretSource::File(path) => SecretSource::File(path.clone()),
+        };
+        (name.clone(), HttpSecret { value, hosts: hosts.clone() })
+    };
+    secrets.iter().map(secret).collect()
+}
