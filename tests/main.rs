@@ -43,6 +43,7 @@ mod support;
 mod tools;
 mod transfer;
 mod transport;
+mod upstream_conversations;
 mod upstream_errors;
 mod upstream_faults;
 mod upstream_keys;
