@@ -26,6 +26,7 @@ mod leaks;
 mod limits;
 mod listing;
 mod models;
+mod offline_conversations;
 mod offline_sdk;
 mod offline_strictness;
 mod offline_wire;

@@ -326,6 +326,30 @@ fn grows_to(
 
 /// The offline stand-in checks requests with code of its own.
 #[tokio::test]
+async fn the_stand_in_s_conversations_take_every_history_too() {
+    let offline = Offline::start_with(Options { pace: std::time::Duration::ZERO }).await.expect("loopback");
+    let provider = provider(&offline.base_url());
+    let settings = Settings { model: MODELS[0].to_owned(), ..searching() };
+    let mut runner = TestRunner::deterministic();
+    let mut taken = 0;
+    while taken < 50 {
+        let (entries, continue_last, _) = case().new_tree(&mut runner).expect("a case").current();
+        // Some chunks are refused before anything is sent.
+        let Ok(transcript) = provider.encode_for(Form::Conversations, &entries) else { continue };
+        let request = Request { continue_last, ..request(&settings, &transcript) };
+        let body = String::from_utf8(provider.body(request).expect("the arguments are known")).expect("JSON is text");
+        let completion =
+            provider.complete(request).await.unwrap_or_else(|fault| panic!("{} for {body}", fault.failure));
+        let (pieces, failure) = read(completion).await;
+        assert_eq!(failure, None, "{body}");
+        assert!(!pieces.is_empty());
+        taken += 1;
+    }
+    offline.stop().await.expect("it ends in order");
+}
+
+/// The offline stand-in checks requests with code of its own.
+#[tokio::test]
 async fn the_stand_in_takes_every_history_too() {
     let offline = Offline::start_with(Options { pace: std::time::Duration::ZERO }).await.expect("loopback");
     let provider = provider(&offline.base_url());
