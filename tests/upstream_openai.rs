@@ -8,7 +8,7 @@ use causerie::{
         settings::{CompletionArgs, ReasoningEffort, ResponseFormat, ToolChoice},
         tool::{Function, Tool},
     },
-    upstream::{MaxTokensField, Options, Provider, Request},
+    upstream::{Form, MaxTokensField, Options, Provider, Request},
 };
 use serde_json::{Value, json};
 
@@ -330,7 +330,7 @@ fn own_thinking_is_never_an_omission() {
 fn a_transcript_is_one_provider_s() {
     let (ours, theirs) = (provider(NOWHERE), openai(NOWHERE));
     let transcript = ours.encode(&history([user("Hello")])).expect("text");
-    assert!(transcript.is_for(&ours) && !transcript.is_for(&theirs));
+    assert!(transcript.is_for(&ours, Form::Chat) && !transcript.is_for(&theirs, Form::Chat));
     let settings = settings();
     for failed in
         [theirs.extend(&transcript, &[]).map(|_| ()), theirs.body(request(&settings, &transcript)).map(|_| ())]

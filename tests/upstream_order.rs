@@ -1,5 +1,5 @@
 //! Whatever entries a history holds, what is sent keeps Mistral's rules of order, and encoding it step by step gives the same in
-//! both dialects.
+//! both dialects and for both endpoints.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use causerie::{
     domain::{
         Body, Chunk, Entry, Settings,
         entry::{OutputStatus, Role},
+        tool::{Connector, ConnectorKind, Tool},
     },
     offline::{MODELS, Offline, Options},
-    upstream::{Provider, Request, Transcript},
+    upstream::{Form, Provider, Request, Transcript},
 };
 use proptest::{
     collection::vec,
@@ -204,6 +205,43 @@ fn check(messages: &[Value]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The rules of Mistral's conversations: calls and their results, and what the last entry may be.
+fn check_inputs(inputs: &[Value], continue_last: bool) -> Result<(), TestCaseError> {
+    let mut seen = Vec::new();
+    let mut open = Vec::new();
+    for input in inputs {
+        let id = input["tool_call_id"].as_str().unwrap_or_default();
+        match input["type"].as_str() {
+            Some("function.call") => {
+                prop_assert!(id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "id {id}");
+                prop_assert!(!seen.contains(&id), "id {id} twice");
+                prop_assert!(input["arguments"].as_str().is_some_and(|text| !text.is_empty()));
+                seen.push(id);
+                open.push(id);
+            }
+            Some("function.result") => {
+                let waiting = open.iter().position(|waiting| *waiting == id);
+                prop_assert!(waiting.is_some(), "no call {id} waits");
+                prop_assert!(input["result"].is_string(), "{} is no text", input["result"]);
+                open.remove(waiting.unwrap_or_default());
+            }
+            Some("message.output" | "message.input") => prop_assert!(open.is_empty(), "a message while {open:?} wait"),
+            kind => return Err(TestCaseError::fail(format!("type {kind:?}"))),
+        }
+    }
+    prop_assert!(open.is_empty(), "{open:?} have no result");
+    let last = inputs.last().ok_or_else(|| TestCaseError::fail("no entries"))?;
+    let fits = match last["type"].as_str() {
+        Some("message.input") => last["role"] == "user" || last["prefix"] == true,
+        Some("function.result") => true,
+        _ => false,
+    };
+    prop_assert!(fits, "the last is {last}");
+    let prefixes = inputs.iter().filter(|input| !input["prefix"].is_null()).count();
+    prop_assert_eq!(prefixes, usize::from(continue_last), "only the last entry has a prefix");
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn every_history_is_sent_in_an_order_that_mistral_takes((entries, continue_last, cuts) in case()) {
@@ -220,6 +258,26 @@ proptest! {
     fn every_history_grows_step_by_step_for_openai_too((entries, _, cuts) in case()) {
         grows_to(&openai("http://127.0.0.1:1"), &settings(), &entries, cuts)?;
     }
+
+    #[test]
+    fn every_history_is_sent_to_conversations_in_an_order_that_mistral_takes((entries, continue_last, cuts) in case()) {
+        let provider = provider("http://127.0.0.1:1");
+        let settings = searching();
+        // Some chunks are refused there: that is the same however the history grows.
+        if let Ok(whole) = provider.encode_for(Form::Conversations, &entries) {
+            let sent = body(&provider, &settings, &whole, continue_last);
+            let sent: Value = serde_json::from_slice(&sent).expect("the body is JSON");
+            check_inputs(sent["inputs"].as_array().map_or(&[], Vec::as_slice), continue_last)?;
+        }
+        grows_to(&provider, &settings, &entries, cuts)?;
+    }
+}
+
+/// Settings with a tool that Mistral has only in its conversations.
+fn searching() -> Settings {
+    let (kind, none) = (ConnectorKind::WebSearch, Vec::new);
+    let connector = Connector { kind, include: none(), exclude: none(), requires_confirmation: none() };
+    Settings { tools: vec![Tool::Connector(connector)], ..settings() }
 }
 
 fn body(provider: &Provider, settings: &Settings, transcript: &Transcript, continue_last: bool) -> Vec<u8> {
@@ -233,8 +291,9 @@ fn grows_to(
     entries: &[Arc<Entry>],
     cuts: Vec<usize>,
 ) -> Result<(), TestCaseError> {
-    let whole = provider.encode(entries);
-    let mut grown = provider.encode(&[]);
+    let form = Form::of(&settings.tools, false);
+    let whole = provider.encode_for(form, entries);
+    let mut grown = provider.encode_for(form, &[]);
     let mut begin = 0;
     for cut in cuts.into_iter().chain([entries.len()]) {
         grown = grown.and_then(|grown| provider.extend(&grown, &entries[begin..cut]));
@@ -263,6 +322,30 @@ fn grows_to(
     prop_assert_eq!(grown.size_bytes(), whole.size_bytes());
     prop_assert_eq!(grown.omissions(), whole.omissions());
     Ok(())
+}
+
+/// The offline stand-in checks requests with code of its own.
+#[tokio::test]
+async fn the_stand_in_s_conversations_take_every_history_too() {
+    let offline = Offline::start_with(Options { pace: std::time::Duration::ZERO }).await.expect("loopback");
+    let provider = provider(&offline.base_url());
+    let settings = Settings { model: MODELS[0].to_owned(), ..searching() };
+    let mut runner = TestRunner::deterministic();
+    let mut taken = 0;
+    while taken < 50 {
+        let (entries, continue_last, _) = case().new_tree(&mut runner).expect("a case").current();
+        // Some chunks are refused before anything is sent.
+        let Ok(transcript) = provider.encode_for(Form::Conversations, &entries) else { continue };
+        let request = Request { continue_last, ..request(&settings, &transcript) };
+        let body = String::from_utf8(provider.body(request).expect("the arguments are known")).expect("JSON is text");
+        let completion =
+            provider.complete(request).await.unwrap_or_else(|fault| panic!("{} for {body}", fault.failure));
+        let (pieces, failure) = read(completion).await;
+        assert_eq!(failure, None, "{body}");
+        assert!(!pieces.is_empty());
+        taken += 1;
+    }
+    offline.stop().await.expect("it ends in order");
 }
 
 /// The offline stand-in checks requests with code of its own.

@@ -120,7 +120,13 @@ impl Assembler {
                 self.finish = Some(reason);
                 Ok(None)
             }
-            Piece::Usage(_) => Ok(None),
+            Piece::Message
+            | Piece::ToolStarted { .. }
+            | Piece::ToolArguments { .. }
+            | Piece::ToolDone { .. }
+            | Piece::HandoffStarted { .. }
+            | Piece::HandoffDone { .. }
+            | Piece::Usage(_) => Ok(None),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
         sequence::{self, Ending},
     },
     store::Stored,
-    upstream::{Provider, Transcript, estimate::weigh},
+    upstream::{Form, Provider, Transcript, estimate::weigh},
 };
 
 /// A history, ready to be sent.
@@ -98,21 +98,23 @@ impl Shared {
         let inherited = parent.as_ref().map(|parent| &parent.version.settings);
         let lead = self.lead_of(inherited, request.overrides.clone(), asks)?;
         let target = asks.then(|| self.models.target(&lead.settings.model));
+        let form = Lead::form(&lead.settings);
         let mut ground = match (&request.base, parent) {
             (Base::Append { require_head, .. }, Some(parent)) => {
                 if *require_head && !self.store.is_head(&parent).map_err(failures::store)? {
                     let heads = self.store.heads_below(&parent, 16).map_err(failures::store)?;
                     return Err(failures::head_moved(&heads));
                 }
-                self.whole(parent, target.as_deref()).await?
+                self.whole(parent, target.as_deref(), form).await?
             }
             (Base::Restart { from_entry_id, keep_entry, .. }, Some(parent)) => {
                 let (id, keep) = (*from_entry_id, *keep_entry);
                 let (shared, target) = (self.clone(), target.clone());
-                let part = move || shared.part(parent, id, keep, target.as_ref().map(|target| &target.provider));
+                let part =
+                    move || shared.part(parent, (id, keep), target.as_ref().map(|target| &target.provider), form);
                 self.blocking(part).await??
             }
-            (Base::Start | Base::Append { .. } | Base::Restart { .. }, _) => self.nothing(target.as_deref())?,
+            (Base::Start | Base::Append { .. } | Base::Restart { .. }, _) => self.nothing(target.as_deref(), form)?,
         };
         let answered = decide::results(&request.inputs);
         if ground.pending.iter().any(|id| !answered.contains(id.as_str())) {
@@ -160,9 +162,9 @@ impl Shared {
         found.ok_or_else(|| failures::no_conversation(id))
     }
 
-    fn nothing(&self, asked: Option<&Target>) -> Result<Ground, Failure> {
+    fn nothing(&self, asked: Option<&Target>, form: Form) -> Result<Ground, Failure> {
         let encode = |target: &Target| {
-            Ok(History { transcript: target.provider.encode(&[])?, ending: Ending::Answered, bytes: 0 })
+            Ok(History { transcript: target.provider.encode_for(form, &[])?, ending: Ending::Answered, bytes: 0 })
         };
         let history = asked.map(encode).transpose()?;
         Ok(Ground {
@@ -176,9 +178,9 @@ impl Shared {
         })
     }
 
-    async fn whole(self: &Arc<Shared>, parent: Stored, asked: Option<&Target>) -> Result<Ground, Failure> {
+    async fn whole(self: &Arc<Shared>, parent: Stored, asked: Option<&Target>, form: Form) -> Result<Ground, Failure> {
         let history = match asked {
-            Some(target) => Some(self.history(&parent, target).await?),
+            Some(target) => Some(self.history(&parent, target, form).await?),
             None => None,
         };
         let version = &parent.version;
@@ -193,15 +195,16 @@ impl Shared {
         })
     }
 
-    async fn history(self: &Arc<Shared>, of: &Stored, target: &Target) -> Result<History, Failure> {
+    async fn history(self: &Arc<Shared>, of: &Stored, target: &Target, form: Form) -> Result<History, Failure> {
         let id = of.version.id;
-        if let Some(history) = self.histories.cache.get(&id).filter(|known| known.transcript.is_for(&target.provider)) {
+        let known = self.histories.cache.get(&id);
+        if let Some(history) = known.filter(|known| known.transcript.is_for(&target.provider, form)) {
             return Ok(history);
         }
         let (shared, of, provider) = (self.clone(), of.clone(), target.provider.clone());
         let load = move || {
             let entries = shared.store.history(&of, of.version.entry_count).map_err(failures::store)?;
-            encode(&provider, &entries)
+            encode(&provider, form, &entries)
         };
         let history = self.blocking(load).await??;
         self.histories.keep(id, history.clone());
@@ -212,9 +215,9 @@ impl Shared {
     fn part(
         &self,
         parent: Stored,
-        id: EntryId,
-        keep_entry: bool,
+        (id, keep_entry): (EntryId, bool),
         provider: Option<&Provider>,
+        form: Form,
     ) -> Result<Ground, Failure> {
         let found = self.store.find_entry(&parent, id).map_err(failures::store)?;
         let index = found.ok_or_else(|| failures::no_entry(id, parent.version.id))?;
@@ -224,7 +227,7 @@ impl Shared {
             kept,
             pending: sequence::pending_calls(entries.iter().map(AsRef::as_ref)),
             waiting: Vec::new(),
-            history: provider.map(|provider| encode(provider, &entries)).transpose()?,
+            history: provider.map(|provider| encode(provider, form, &entries)).transpose()?,
             last_entry: entries.last().map(|entry| entry.id),
             spend: self.store.spend_at(&parent, kept).map_err(failures::store)?,
             parent: Some(parent),
@@ -232,9 +235,9 @@ impl Shared {
     }
 }
 
-fn encode(provider: &Provider, entries: &[Arc<Entry>]) -> Result<History, Failure> {
+fn encode(provider: &Provider, form: Form, entries: &[Arc<Entry>]) -> Result<History, Failure> {
     let ending = sequence::ending(last_body(entries));
-    Ok(History { transcript: provider.encode(entries)?, ending, bytes: weigh(entries).iter().sum() })
+    Ok(History { transcript: provider.encode_for(form, entries)?, ending, bytes: weigh(entries).iter().sum() })
 }
 
 fn last_body(entries: &[Arc<Entry>]) -> Option<&Body> {

@@ -8,10 +8,12 @@ use super::{
     request::{Fallback, Forwarding, Overrides},
     toolset::Toolset,
 };
-use crate::domain::{
-    Agent, Failure, Reason, Settings, Tool,
-    agent::AgentPin,
-    settings::{CompletionArgs, ToolChoice},
+use crate::{
+    domain::{
+        Agent, Failure, Reason, Settings, Tool,
+        settings::{CompletionArgs, ToolChoice},
+    },
+    upstream::{Form, HostedAgent},
 };
 
 /// Who leads a turn at its beginning.
@@ -44,6 +46,16 @@ impl Lead {
     /// The agent that Mistral is to run, and the version of it.
     pub(super) fn is_hosted(settings: &Settings) -> bool {
         settings.agent_id.as_deref().is_some_and(is_hosted)
+    }
+
+    /// What its provider is told of it.
+    pub(super) fn hosted(settings: &Settings) -> Option<HostedAgent<'_>> {
+        Lead::is_hosted(settings).then_some(HostedAgent { version: settings.agent_pin.as_ref() })
+    }
+
+    /// The form in which whoever leads is told a history.
+    pub(super) fn form(settings: &Settings) -> Form {
+        Form::of(&settings.tools, Lead::is_hosted(settings))
     }
 }
 
@@ -222,12 +234,4 @@ fn check_tool_choice(settings: &Settings) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::invalid_field("completion_args.tool_choice.function_name", "must name one of the tools"))
-}
-
-/// The version of a hosted agent, as Mistral takes it.
-pub(super) fn hosted_version(settings: &Settings) -> Option<String> {
-    settings.agent_pin.as_ref().map(|pin| match pin {
-        AgentPin::Version(version) => version.to_string(),
-        AgentPin::Alias(alias) => alias.clone(),
-    })
 }

@@ -167,7 +167,7 @@ fn ask(
     inputs: &[Arc<Entry>],
     stream: bool,
 ) -> Result<Question, Failure> {
-    target.provider.dialect().check_args(&settings.completion_args)?;
+    target.provider.check_settings(settings, Lead::hosted(settings))?;
     let ending = inputs.last().map_or(history.ending, |entry| sequence::ending(Some(&entry.body)));
     let transcript = target.provider.extend(&history.transcript, inputs)?;
     let bytes = history.bytes + weigh(inputs).iter().sum::<u64>();

@@ -57,7 +57,7 @@ fn named_in<'a>(request: &'a Request, text: &str) -> Vec<&'a Function> {
 }
 
 /// Where a function's name stands as a word of its own.
-fn place(text: &str, name: &str) -> Option<usize> {
+pub(super) fn place(text: &str, name: &str) -> Option<usize> {
     let part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     text.match_indices(name).map(|(start, _)| start).find(|start| {
         let before = text[..*start].chars().next_back();

@@ -65,6 +65,19 @@ impl Failure {
         Self::json(400, &body)
     }
 
+    /// 400 in the shape of the conversations endpoint: another service, and the code is a number.
+    pub(super) fn conversation(code: u32, message: &str) -> Self {
+        let body = json!({"object": "Error", "message": message, "type": "invalid_request_error", "code": code});
+        Self::json(400, &body)
+    }
+
+    /// The same error as that endpoint tells it.
+    pub(super) fn of_conversations(self) -> Self {
+        let told: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let code = told["code"].as_str().and_then(|code| code.parse().ok()).unwrap_or(3001);
+        Self::conversation(code, told["message"].as_str().unwrap_or_default())
+    }
+
     /// 401 for a request without a bearer token.
     pub(super) fn unauthorized() -> Self {
         Self::json(401, &json!({"detail": "Unauthorized"}))

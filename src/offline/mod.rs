@@ -12,11 +12,12 @@
 //! our own provider code by sharing a mistake with it.
 //!
 //! One request goes: `routes` (HTTP, bearer token) → `check` (shape, then order) → `directive` → `answer` (what to
-//! say) → `wire` (Mistral's JSON) → `stream` (bytes and their pace).
+//! say) → `wire` or, for conversations, `conversation` (Mistral's JSON) → `stream` (bytes and their pace).
 
 mod answer;
 mod calls;
 mod check;
+mod conversation;
 mod directive;
 mod example;
 mod failure;

@@ -1,4 +1,4 @@
-//! The two endpoints, and the way of a request through the room.
+//! The endpoints, and the way of a request through the room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::directive::Script;
 use super::failure::Failure;
 use super::identity::Dice;
-use super::request::Message;
+use super::request::{Message, Request};
 use super::stream::{self, End, Paced};
 use super::usage::Usage;
 use super::wire::{self, Envelope};
-use super::{answer, check, directive, models};
+use super::{answer, check, conversation, directive, models};
 
 /// The longest request body taken: a context window of 256k tokens and some images fit.
 const BODY_MAX_BYTES: usize = 64 << 20;
@@ -37,6 +37,7 @@ struct Room {
 pub(super) fn router(pace: Duration, stopping: CancellationToken) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/conversations", post(converse))
         .route("/v1/models", get(list_models))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
@@ -66,6 +67,53 @@ async fn chat(State(room): State<Arc<Room>>, headers: HeaderMap, body: Bytes) ->
     response
 }
 
+async fn converse(State(room): State<Arc<Room>>, headers: HeaderMap, body: Bytes) -> Response {
+    let mut dice = Dice::of(&body);
+    let correlation_id = dice.correlation_id();
+    let answered = converse_on(&room, &headers, &body, &mut dice).await;
+    let (mut response, tokens) = answered.unwrap_or_else(|failure| (failure.into_response(), 0));
+    add_headers(response.headers_mut(), &correlation_id, tokens);
+    response
+}
+
+/// The same as [`complete`] for conversations.
+async fn converse_on(
+    room: &Room,
+    headers: &HeaderMap,
+    body: &[u8],
+    dice: &mut Dice,
+) -> Result<(Response, usize), Failure> {
+    authorize(headers)?;
+    let conversation = check::accept_conversation(body)?;
+    let request = &conversation.request;
+    let said = request.last_user().map(Message::text).unwrap_or_default();
+    let (script, text) = obey(room, request, &said).await?;
+    let answers = answer::all(request, &script, text, dice);
+    let Some(answer) = answers.first() else { return Err(Failure::stopping()) };
+    let (told, tokens) = conversation.respond(answer, text, dice);
+    let response = match request.stream {
+        true => {
+            let events = conversation::events(&told);
+            streamed(room, &script, events.iter().map(|event| conversation::frame(event).into()).collect(), 1)
+        }
+        false => whole(room, &script, told.to_string()).await?,
+    };
+    Ok((response, tokens))
+}
+
+/// What a message asks of the stand-in, as far as that can be done before the answer; and what is left of the message.
+async fn obey<'a>(room: &Room, request: &Request, said: &'a str) -> Result<(Script, &'a str), Failure> {
+    let (script, text) = directive::parse(said);
+    let mut script = script.of(&request.model);
+    if let Some(delay) = script.delay {
+        wait(delay, room).await?;
+    }
+    match script.failure.take() {
+        Some(failure) => Err(failure),
+        None => Ok((script, text)),
+    }
+}
+
 /// Answers a request; gives the tokens it cost as well.
 async fn complete(
     room: &Room,
@@ -75,20 +123,17 @@ async fn complete(
 ) -> Result<(Response, usize), Failure> {
     authorize(headers)?;
     let request = check::accept(body)?;
-    let text = request.last_user().map(Message::text).unwrap_or_default();
-    let (script, text) = directive::parse(&text);
-    let mut script = script.of(&request.model);
-    if let Some(delay) = script.delay {
-        wait(delay, room).await?;
-    }
-    if let Some(failure) = script.failure.take() {
-        return Err(failure);
-    }
+    let said = request.last_user().map(Message::text).unwrap_or_default();
+    let (script, text) = obey(room, &request, &said).await?;
     let answers = answer::all(&request, &script, text, dice);
     let usage = Usage::of(&request, answers.iter().map(answer::Answer::tokens).sum());
     let envelope = Envelope { id: dice.completion_id(), model: request.model.clone(), usage };
     let response = match request.stream {
-        true => streamed(room, &script, envelope.chunks(&answers), dice),
+        true => {
+            let chunks = envelope.chunks(&answers).into_iter().map(|chunk| wire::frame(chunk, dice).into());
+            let done = Bytes::from_static(b"data: [DONE]\n\n");
+            streamed(room, &script, chunks.chain([done]).collect(), 2)
+        }
         false => whole(room, &script, envelope.complete(&answers).to_string()).await?,
     };
     Ok((response, usage.total()))
@@ -126,18 +171,16 @@ async fn whole(room: &Room, script: &Script, body: String) -> Result<Response, F
     Ok(json_response(if script.garbage { half } else { body }.into()))
 }
 
-/// The answer to a request with `stream`.
-fn streamed(room: &Room, script: &Script, chunks: Vec<serde_json::Value>, dice: &mut Dice) -> Response {
-    let mut pieces: Vec<Bytes> = chunks.into_iter().map(|chunk| wire::frame(chunk, dice).into()).collect();
+/// The answer to a request with `stream`. `last`: how many pieces at the end say that the answer is whole.
+fn streamed(room: &Room, script: &Script, mut pieces: Vec<Bytes>, last: usize) -> Response {
     if script.garbage {
         // After the first chunk, so that the answer has begun.
         pieces.insert(1, Bytes::from_static(b"data: {\"id\": \"offline\", \"choices\": [{\"ind\n\n"));
     }
-    pieces.push(Bytes::from_static(b"data: [DONE]\n\n"));
     let mut end = End::Complete;
     if script.stall {
-        // The last chunk and [DONE] are never sent: nothing says that the answer is whole.
-        pieces.truncate(pieces.len() - 2);
+        // Nothing says that the answer is whole.
+        pieces.truncate(pieces.len().saturating_sub(last));
         end = End::Stall;
     }
     if let Some(count) = script.cut {

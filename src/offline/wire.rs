@@ -154,7 +154,7 @@ fn content_deltas(answer: &Answer) -> Vec<Value> {
 }
 
 /// The words of a text, each with the white space before it; together they are the text.
-fn words(text: &str) -> Vec<&str> {
+pub(super) fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut start = 0;
     let mut in_word = false;

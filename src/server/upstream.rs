@@ -107,6 +107,7 @@ fn options(provider: &config::Provider) -> upstream::Options {
             config::KeyHeader::ApiKey => KeyHeader::ApiKey,
         },
         headers: headers.collect(),
+        connector_secrets: BTreeMap::new(),
         connect_timeout: *connect_timeout,
         first_byte_timeout: *first_byte_timeout,
         idle_timeout: *idle_timeout,
@@ -125,6 +126,7 @@ fn stand_in(provider: &config::Provider, offline: &Offline) -> upstream::Options
         key: KeySource::Value(Secret::new(OFFLINE)),
         key_header: KeyHeader::Bearer,
         headers: Vec::new(),
+        connector_secrets: BTreeMap::new(),
         ..options(provider)
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP client of a provider.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -11,13 +11,17 @@ use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use tokio::time::timeout_at;
 
 use super::{
-    Completion, Dialect, Entry, Failure, Fault, FaultClass, MaxTokensField, Options, Reached, Request, Secret,
-    Transcript, chat,
+    Completion, Dialect, Entry, Failure, Fault, FaultClass, Form, MaxTokensField, Options, Reached, Request, Secret,
+    Transcript,
+    answer::Answer,
+    chat,
     completion::{Call, Limits, Until},
+    conversations,
     endpoint::Endpoint,
     key::{KeyError, KeyHeader, Keys},
     origin::Origin,
-    refusal::{Refused, Sent},
+    prepare::Prepared,
+    refusal::{Asked, Refused, Sent},
     secrets::Secrets,
 };
 use crate::domain::Reason;
@@ -35,13 +39,14 @@ pub struct Provider {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) origin: Origin,
-    dialect: Dialect,
-    max_tokens_field: MaxTokensField,
+    pub(super) dialect: Dialect,
+    pub(super) max_tokens_field: MaxTokensField,
     pub(super) endpoint: Endpoint,
     pub(super) keys: Keys,
     key_place: String,
     /// Sent with every request. The client holds them too; here they are for hiding them where the provider quotes them.
     headers: HeaderMap,
+    pub(super) connector_secrets: BTreeMap<String, Secret>,
     client: Client,
     pub(super) first_byte_timeout: Duration,
     whole_answer_timeout: Duration,
@@ -72,6 +77,7 @@ impl Provider {
             key_place,
             key_header,
             headers,
+            connector_secrets,
             connect_timeout,
             first_byte_timeout,
             idle_timeout,
@@ -94,6 +100,7 @@ impl Provider {
             keys,
             key_place,
             headers,
+            connector_secrets,
             client,
             first_byte_timeout,
             whole_answer_timeout,
@@ -112,23 +119,22 @@ impl Provider {
         self.inner.dialect
     }
 
-    /// A history in the provider's form. Fails with INVALID_REQUEST, and a violation for each, if it holds chunks that the
-    /// provider can't be told of and that an answer depends on.
+    /// A history as messages of chat completions. Fails as [`Provider::encode_for`] does.
     pub fn encode(&self, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
-        Transcript::empty(self.inner.origin.provider.clone(), self.inner.dialect).extend(entries)
+        self.encode_for(Form::Chat, entries)
+    }
+
+    /// A history as this endpoint of the provider takes it. Fails with INVALID_REQUEST, and a violation for each, if it holds chunks that the
+    /// provider can't be told of and that an answer depends on.
+    pub fn encode_for(&self, form: Form, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
+        Transcript::empty(self.inner.origin.provider.clone(), self.inner.dialect, form).extend(entries)
     }
 
     /// The same history with more entries: equals encoding all of them, but costs only the new ones. Fails as
-    /// [`Provider::encode`] does, and with INTERNAL if the transcript is another provider's.
+    /// [`Provider::encode_for`] does, and with INTERNAL if the transcript is another provider's.
     pub fn extend(&self, transcript: &Transcript, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
         self.require_own(transcript)?;
         transcript.extend(entries)
-    }
-
-    /// The body that [`Provider::complete`] sends. Fails with INVALID_REQUEST if arguments are set that the provider's dialect
-    /// does not have (see [`Dialect::check_args`]), and with INTERNAL if the transcript is another provider's.
-    pub fn body(&self, request: Request<'_>) -> Result<Vec<u8>, Failure> {
-        Ok(self.prepare(&request)?.body)
     }
 
     /// Calls the model. Answers when the head of the provider's answer is there and says success; dropping the future or the
@@ -142,41 +148,32 @@ impl Provider {
         let inner = &*self.inner;
         let mut sent = inner.key(request.key).await?;
         let prepared = self.prepare(&request);
-        let chat::Encoded { body, continued } =
+        let Prepared { url, form, encoded: chat::Encoded { body, continued } } =
             prepared.map_err(|failure| Fault::new(FaultClass::Permanent, failure))?;
         let body = Bytes::from(body);
         let patience = if request.stream { inner.first_byte_timeout } else { inner.whole_answer_timeout };
         let until = Until::after(patience);
-        let mut response = inner.send(&body, &sent, request.stream, until).await?;
+        let mut response = inner.send(url, &body, &sent, request.stream, until).await?;
         if response.status() == 401
             && let Some(renewed) = inner.renewed(&sent).await
         {
             sent = renewed;
-            response = inner.send(&body, &sent, request.stream, until).await?;
+            response = inner.send(url, &body, &sent, request.stream, until).await?;
         }
         let origin = inner.origin.answered(&response);
         if response.status() != 200 {
-            let refused = Refused { response, model: request.model, deadline: None, sent: &sent };
+            let asked = Asked { form, model: request.model, hosted: request.hosted.is_some() };
+            let refused = Refused { response, asked, deadline: None, sent: &sent };
             return Err(inner.refused(refused, &origin).await);
         }
-        let answer = chat::Answer::new(origin.clone(), continued, inner.limits.max_output_bytes);
+        let max_bytes = inner.limits.max_output_bytes;
+        let answer: Box<dyn Answer> = match form {
+            Form::Chat => Box::new(chat::Chat::new(origin.clone(), continued, max_bytes)),
+            Form::Conversations => Box::new(conversations::Conversations::new(origin.clone(), continued, max_bytes)),
+        };
         let secrets = inner.secrets(&sent);
         let call = Call { origin, secrets, limits: inner.limits, first_byte: until, stream: request.stream };
         Completion::new(response, answer, call)
-    }
-
-    fn prepare(&self, request: &Request<'_>) -> Result<chat::Encoded, Failure> {
-        self.require_own(request.transcript)?;
-        let transcript = request.transcript;
-        chat::encode(request, &transcript.messages, transcript.target(), self.inner.max_tokens_field)
-    }
-
-    fn require_own(&self, transcript: &Transcript) -> Result<(), Failure> {
-        if transcript.is_for(self) {
-            return Ok(());
-        }
-        let text = format!("a history encoded for {} was given to {}", transcript.provider, self.name());
-        Err(Failure::new(Reason::Internal, text))
     }
 }
 
@@ -193,6 +190,7 @@ impl Provider {
             key_place: String::new(),
             key_header: KeyHeader::Bearer,
             headers: Vec::new(),
+            connector_secrets: BTreeMap::new(),
             connect_timeout: Duration::from_secs(1),
             first_byte_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
@@ -225,9 +223,9 @@ impl Inner {
     }
 
     /// The head of what comes back.
-    async fn send(&self, body: &Bytes, sent: &Sent, stream: bool, until: Until) -> Result<Response, Fault> {
+    async fn send(&self, url: &Url, body: &Bytes, sent: &Sent, stream: bool, until: Until) -> Result<Response, Fault> {
         let accept = if stream { "text/event-stream" } else { "application/json" };
-        let request = self.request(Method::POST, &self.endpoint.chat, sent);
+        let request = self.request(Method::POST, url, sent);
         let request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, accept).body(body.clone());
         match timeout_at(until.at, request.send()).await {
             Ok(Ok(response)) => Ok(response),
@@ -261,7 +259,7 @@ impl Inner {
 
     /// What a call that was sent with this key must not have told of it.
     pub(super) fn secrets(&self, sent: &Sent) -> Secrets {
-        Secrets::of(sent.key.as_ref(), &self.headers)
+        Secrets::of(sent.key.as_ref(), &self.headers, self.connector_secrets.values())
     }
 
     pub(super) fn key_is_not_needed(&self) -> bool {

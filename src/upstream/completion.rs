@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Failure, Fault, FaultClass, Piece, Quota, Reached,
-    chat::Answer,
+    answer::Answer,
     client::cause,
     origin::Origin,
     secrets::Secrets,
@@ -85,7 +85,7 @@ pub struct Completion {
     /// `None` after the end.
     response: Option<Response>,
     body: Body,
-    answer: Answer,
+    answer: Box<dyn Answer>,
     /// What ended it, to be told after the pieces before it.
     fault: Option<Fault>,
     quota: Quota,
@@ -104,7 +104,7 @@ enum Body {
 }
 
 impl Completion {
-    pub(super) fn new(response: Response, answer: Answer, call: Call) -> Result<Completion, Fault> {
+    pub(super) fn new(response: Response, answer: Box<dyn Answer>, call: Call) -> Result<Completion, Fault> {
         let Call { origin, secrets, limits, first_byte, stream } = call;
         let quota = Quota::read(response.headers());
         let body = body_kind(&response, stream, &secrets)
@@ -237,9 +237,11 @@ impl From<TooLong> for NotTaken {
     }
 }
 
-/// Another answer to the same request may be whole.
+/// Another answer to the same request may be whole, unless it is the request that has to change.
 fn broken(failure: Failure) -> Fault {
-    Fault::new(FaultClass::Transient, failure)
+    let is_asked_wrongly = failure.reason == Reason::InvalidRequest;
+    let class = if is_asked_wrongly { FaultClass::Permanent } else { FaultClass::Transient };
+    Fault::new(class, failure)
 }
 
 /// After the head of a successful answer.

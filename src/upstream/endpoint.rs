@@ -5,12 +5,15 @@ use reqwest::Url;
 use super::OptionsError;
 
 const CHAT: &str = "/chat/completions";
+const CONVERSATIONS: &str = "/conversations";
 
 /// Where a provider is asked.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     /// Chat completions.
     pub(super) chat: Url,
+    /// Conversations, if the provider has them; `None`: the base URL is the whole address of chat completions.
+    pub(super) conversations: Option<Url>,
     /// The list of its models.
     pub(super) models: Url,
 }
@@ -29,6 +32,7 @@ impl Endpoint {
             return Err(wrong("must not hold a user name, password or fragment; the key has its own option"));
         }
         let path = chat.path().trim_end_matches('/').to_owned();
+        let is_whole = path.ends_with(CHAT);
         let root = match path.strip_suffix(CHAT) {
             Some(root) => root.to_owned(),
             None if chat.query().is_some() => {
@@ -40,9 +44,13 @@ impl Endpoint {
             None => format!("{path}/v1"),
         };
         let mut models = chat.clone();
+        let mut conversations = (!is_whole).then(|| chat.clone());
         chat.set_path(&format!("{root}{CHAT}"));
+        if let Some(conversations) = &mut conversations {
+            conversations.set_path(&format!("{root}{CONVERSATIONS}"));
+        }
         models.set_path(&format!("{}/models", without_deployment(&root)));
-        Ok(Endpoint { chat, models })
+        Ok(Endpoint { chat, conversations, models })
     }
 
     /// Host and port, as in the base URL.
@@ -109,6 +117,18 @@ mod tests {
             assert_eq!((endpoint.chat.as_str(), endpoint.models.as_str()), (chat, models), "{base_url}");
         }
         assert_eq!(Endpoint::parse("http://h:81/v1").expect("right").host(), "h:81");
+    }
+
+    #[test]
+    fn conversations_are_beside_chat_completions_unless_those_are_the_whole_address() {
+        for (base_url, conversations) in [
+            ("https://api.mistral.ai", Some("https://api.mistral.ai/v1/conversations")),
+            ("http://h/team/v1/", Some("http://h/team/v1/conversations")),
+            ("http://h/v1/chat/completions", None),
+        ] {
+            let endpoint = Endpoint::parse(base_url).expect(base_url);
+            assert_eq!(endpoint.conversations.as_ref().map(Url::as_str), conversations, "{base_url}");
+        }
     }
 
     #[test]

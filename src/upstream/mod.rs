@@ -1,25 +1,31 @@
 //! Providers: a history and settings in, pieces of the model's answer out.
 //!
 //! [`Provider`] is the door. Behind it `client` speaks HTTP and `sse` splits its streams; `chat` knows what the JSON of chat
-//! completions means.
+//! completions means, and `conversations` that of Mistral's own conversations.
 //!
 //! Keys, prompts and answers never get into failures or logs, even where a provider quotes them (`secrets`); of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
+mod answer;
 mod card;
 mod catalogue;
 mod chat;
 mod client;
 mod completion;
+mod conversations;
 mod endpoint;
 pub mod estimate;
 mod fault;
+mod form;
+#[cfg(test)]
+mod golden;
 pub mod guard;
 mod key;
 mod key_command;
 mod models;
 mod origin;
 mod pages;
+mod prepare;
 mod quota;
 mod refusal;
 mod registry;
@@ -27,7 +33,7 @@ mod retry_after;
 mod secrets;
 mod sse;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 pub use self::{
     card::ModelCard,
@@ -36,6 +42,7 @@ pub use self::{
     client::{OptionsError, Provider},
     completion::Completion,
     fault::{Fault, FaultClass, Reached},
+    form::{Form, HostedAgent},
     key::{KeyHeader, KeySource, Secret},
     models::{Check, KeyState},
     quota::Quota,
@@ -63,6 +70,8 @@ pub struct Options {
     pub key_header: KeyHeader,
     /// More headers of every request, by name. The values are treated as secrets.
     pub headers: Vec<(String, Secret)>,
+    /// What connectors are authorized with, by the name that tools have for it.
+    pub connector_secrets: BTreeMap<String, Secret>,
     /// For the TCP and TLS handshakes of a new connection; after it SERVICE_UNAVAILABLE, nothing was spent.
     pub connect_timeout: Duration,
     /// From the call to the first byte of a streamed answer's body; after it TIMEOUT.
@@ -81,6 +90,7 @@ pub struct Options {
 pub struct Transcript {
     provider: Arc<str>,
     dialect: Dialect,
+    form: Form,
     messages: chat::Messages,
 }
 
@@ -95,22 +105,26 @@ impl Transcript {
         self.messages.omissions()
     }
 
-    /// Whether this provider can be sent it.
-    pub fn is_for(&self, provider: &Provider) -> bool {
+    /// Whether this endpoint of the provider can be sent it.
+    pub fn is_for(&self, provider: &Provider, form: Form) -> bool {
+        self.is_of(provider) && self.form == form
+    }
+
+    fn is_of(&self, provider: &Provider) -> bool {
         *self.provider == *provider.name() && self.dialect == provider.dialect()
     }
 
-    fn empty(provider: Arc<str>, dialect: Dialect) -> Transcript {
-        Transcript { provider, dialect, messages: chat::Messages::default() }
+    fn empty(provider: Arc<str>, dialect: Dialect, form: Form) -> Transcript {
+        Transcript { provider, dialect, form, messages: chat::Messages::default() }
     }
 
     fn extend(&self, entries: &[Arc<Entry>]) -> Result<Transcript, Failure> {
         let messages = self.messages.extend(entries, self.target())?;
-        Ok(Transcript { provider: self.provider.clone(), dialect: self.dialect, messages })
+        Ok(Transcript { provider: self.provider.clone(), dialect: self.dialect, form: self.form, messages })
     }
 
     fn target(&self) -> chat::Target<'_> {
-        chat::Target { provider: &self.provider, dialect: self.dialect }
+        chat::Target { provider: &self.provider, dialect: self.dialect, form: self.form }
     }
 }
 
@@ -127,7 +141,7 @@ pub struct Request<'a> {
     pub settings: &'a Settings,
     /// The model, as the provider names it.
     pub model: &'a str,
-    /// The history, encoded for this provider.
+    /// The history, encoded for this provider, and for the endpoint that the tools and the agent need ([`Form::of`]).
     pub transcript: &'a Transcript,
     /// Pieces as they are made; otherwise all at the end.
     pub stream: bool,
@@ -136,8 +150,10 @@ pub struct Request<'a> {
     pub continue_last: bool,
     /// The caller's own key, in place of the configured one.
     pub key: Option<&'a Secret>,
-    /// Replaces the settings' `max_tokens`: what a budget has left may be less.
+    /// Replaces the settings' `max_tokens`: what a budget has left may be less. An agent of Mistral's can't be told.
     pub max_tokens: Option<u32>,
+    /// An agent of Mistral's leads: the model is its id.
+    pub hosted: Option<HostedAgent<'a>>,
 }
 
 /// A piece of the model's answer, in the model's order.
@@ -157,6 +173,49 @@ pub enum Piece {
         name: Option<String>,
         /// More of the JSON text.
         arguments: String,
+    },
+    /// Another message begins: the text, thinking and chunks that follow are not the last message's. Not before the first one.
+    Message,
+    /// The provider runs a tool.
+    ToolStarted {
+        /// Which run: 0, 1, 2 … in the order in which they began.
+        index: u32,
+        /// The tool.
+        name: String,
+        /// The JSON text, or the beginning of it.
+        arguments: String,
+    },
+    /// More of a run's arguments. Never empty.
+    ToolArguments {
+        /// Which run.
+        index: u32,
+        /// More of the JSON text.
+        arguments: String,
+    },
+    /// A run has ended.
+    ToolDone {
+        /// Which run.
+        index: u32,
+        /// What the provider says of it, as JSON text; empty: nothing.
+        info: String,
+    },
+    /// An agent of the provider hands over to another.
+    HandoffStarted {
+        /// Which handoff: 0, 1, 2 … in the order in which they began.
+        index: u32,
+        /// The agent that hands over; empty if the provider does not say.
+        previous_id: String,
+        /// Its name.
+        previous_name: String,
+    },
+    /// The other agent takes over.
+    HandoffDone {
+        /// Which handoff.
+        index: u32,
+        /// The agent that takes over.
+        next_id: String,
+        /// Its name.
+        next_name: String,
     },
     /// The model has stopped. Once in each answer that doesn't fail; no content comes after it.
     Finish(FinishReason),

@@ -11,11 +11,11 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Failure, Fault, FaultClass, Provider, Quota, Reached,
+    Failure, Fault, FaultClass, Form, Provider, Quota, Reached,
     card::{self, ModelCard},
     client::{Inner, cause, send_fault},
     completion::Until,
-    refusal::{Refused, Sent},
+    refusal::{Asked, Refused, Sent},
 };
 use crate::domain::Reason;
 
@@ -150,7 +150,8 @@ impl Inner {
                 if let Some(key) = sent.key.as_ref().filter(|_| status == 401) {
                     self.keys.refused(key).await;
                 }
-                let refused = Refused { response, model: "", deadline: Some(deadline), sent };
+                let asked = Asked { form: Form::Chat, model: "", hosted: false };
+                let refused = Refused { response, asked, deadline: Some(deadline), sent };
                 return Err(self.refused(refused, &origin).await);
             }
         }

@@ -8,7 +8,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Fault, FaultClass, Quota, Reached, chat,
+    Fault, FaultClass, Form, Quota, Reached, chat,
     origin::Origin,
     retry_after::{retry_after_ms, told_ms},
     secrets::Secrets,
@@ -28,12 +28,23 @@ pub(super) struct Sent {
     pub(super) is_own: bool,
 }
 
+/// What was asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The endpoint.
+    pub(super) form: Form,
+    /// The model, or the hosted agent.
+    pub(super) model: &'a str,
+    /// It is an agent's id.
+    pub(super) hosted: bool,
+}
+
 /// An answer with another status than 200.
 pub(super) struct Refused<'a> {
     /// The answer; its body is not read yet.
     pub(super) response: Response,
-    /// The model that was asked for.
-    pub(super) model: &'a str,
+    /// What was asked.
+    pub(super) asked: Asked<'a>,
     /// Bounds the reading of the body.
     pub(super) deadline: Option<Instant>,
     /// What the provider may quote.
@@ -43,10 +54,10 @@ pub(super) struct Refused<'a> {
 impl Refused<'_> {
     /// What it means.
     pub(super) async fn read(self, origin: &Origin, key_place: &str, secrets: &Secrets) -> Fault {
-        let Refused { mut response, model, deadline, sent } = self;
+        let Refused { mut response, asked, deadline, sent } = self;
         let body = read_body(&mut response, deadline).await;
         let (status, headers, now) = (response.status().as_u16(), response.headers(), Timestamp::now());
-        let refusal = chat::Refusal { status, body: &body, model, sent, key_place, secrets };
+        let refusal = chat::Refusal { status, body: &body, asked, sent, key_place, secrets };
         let mut fault = chat::refused(&refusal, origin);
         fault.reached = Reached::Refused;
         fault.quota = Quota::read(headers);

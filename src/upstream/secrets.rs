@@ -17,13 +17,19 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// The key's header and the operator's own headers.
-    pub(super) fn of(key: Option<&HeaderValue>, headers: &HeaderMap) -> Secrets {
+    /// The key's header, the operator's own headers, and what connectors are authorized with.
+    pub(super) fn of<'a>(
+        key: Option<&HeaderValue>,
+        headers: &HeaderMap,
+        connectors: impl IntoIterator<Item = &'a Secret>,
+    ) -> Secrets {
         // All of them are text: others are refused where they are made.
         let key = key.and_then(|header| header.to_str().ok());
         let key = key.map(|header| (header.strip_prefix("Bearer ").unwrap_or(header), "[key]"));
         let headers = headers.values().filter_map(|value| Some((value.to_str().ok()?, "[hidden]")));
-        let mut shown: Vec<_> = key.into_iter().chain(headers).filter(|(secret, _)| secret.len() >= SHORTEST).collect();
+        let connectors = connectors.into_iter().map(|secret| (secret.expose(), "[hidden]"));
+        let shown = key.into_iter().chain(headers).chain(connectors);
+        let mut shown: Vec<_> = shown.filter(|(secret, _)| secret.len() >= SHORTEST).collect();
         shown.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
         Secrets { shown: shown.into_iter().map(|(secret, shown)| (Secret::new(secret), shown)).collect() }
     }
@@ -54,10 +60,11 @@ mod tests {
         headers.insert("x-tenant", HeaderValue::from_static("tenant-of-sk-12345678"));
         headers.insert("x-short", HeaderValue::from_static("short"));
         let key = HeaderValue::from_static("Bearer sk-12345678");
-        let secrets = Secrets::of(Some(&key), &headers);
+        let secrets = Secrets::of(Some(&key), &headers, [&Secret::new("token-of-a-connector")]);
         for (text, shown) in [
             ("sk-12345678sk-12345678", "[key][key]"),
             ("Bearer sk-12345678, tenant-of-sk-12345678", "Bearer [key], [hidden]"),
+            ("with token-of-a-connector", "with [hidden]"),
             ("short", "short"),
             ("", ""),
         ] {

@@ -1,6 +1,6 @@
 //! A provider client for the tests, and requests for it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use causerie::{
     domain::Settings,
@@ -20,6 +20,7 @@ pub(crate) fn options(base_url: &str) -> Options {
         key_place: "MISTRAL_API_KEY or providers.mistral.key_file".to_owned(),
         key_header: KeyHeader::Bearer,
         headers: Vec::new(),
+        connector_secrets: BTreeMap::new(),
         connect_timeout: Duration::from_secs(10),
         first_byte_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
@@ -55,6 +56,7 @@ pub(crate) fn request<'a>(settings: &'a Settings, transcript: &'a Transcript) ->
         continue_last: false,
         max_tokens: None,
         key: None,
+        hosted: None,
     }
 }
 

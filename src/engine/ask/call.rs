@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Asking, Miss, Next, prompt::Prompt};
 use crate::{
     domain::{FinishReason, Usage, event::Author},
-    engine::{budgets, failures, ids, models::Target},
+    engine::{budgets, failures, ids, lead::Lead, models::Target},
     upstream::{
         Completion, Fault, FaultClass, Piece, Reached, Request, Secret,
         guard::{Ask, Permit},
@@ -67,6 +67,7 @@ impl Asking<'_> {
             continue_last: prompt.continue_last,
             max_tokens: max_tokens.filter(|_| limited),
             key: key.as_ref(),
+            hosted: Lead::hosted(&self.led.settings),
         };
         let result = match target.provider.complete(request).await {
             Ok(completion) => self.relay(target, completion, &mut permit).await,
@@ -88,6 +89,12 @@ impl Asking<'_> {
             match &piece {
                 Piece::Usage(usage) => progress.tally.reported(usage.clone()),
                 Piece::Text(_) | Piece::Thinking(_) | Piece::Chunk(_) | Piece::Call { .. } => works(permit, target),
+                Piece::Message
+                | Piece::ToolStarted { .. }
+                | Piece::ToolArguments { .. }
+                | Piece::ToolDone { .. }
+                | Piece::HandoffStarted { .. }
+                | Piece::HandoffDone { .. } => works(permit, target),
                 Piece::Finish(_) => {}
             }
             let now = ids::now();

@@ -7,6 +7,7 @@ use crate::{
     domain::{Body, Entry, Failure, Omission, sequence::Ending},
     engine::{
         failures,
+        lead::Lead,
         models::Target,
         request::Truncation,
         window::{self, Window},
@@ -37,10 +38,10 @@ pub(super) struct Prompt {
 impl Asking<'_> {
     /// What this model is told, as whole as it may be.
     pub(super) async fn prompt(&mut self, target: &Arc<Target>) -> Result<Prompt, Miss> {
-        target.provider.dialect().check_args(&self.led.settings.completion_args).map_err(Miss::end)?;
+        target.provider.check_settings(&self.led.settings, Lead::hosted(&self.led.settings)).map_err(Miss::end)?;
         let (own, known) = &self.progress.history;
         let is_whole = self.progress.outputs.len() == *known;
-        let whole = if own.transcript.is_for(&target.provider) && is_whole {
+        let whole = if own.transcript.is_for(&target.provider, Lead::form(&self.led.settings)) && is_whole {
             Prompt {
                 transcript: own.transcript.clone(),
                 continue_last: own.ending == Ending::Unfinished,
@@ -122,7 +123,7 @@ impl Asking<'_> {
     }
 
     fn encode(&self, target: &Target, entries: &[Arc<Entry>], cut: Option<Omission>) -> Result<Prompt, Miss> {
-        let transcript = target.provider.encode(entries).map_err(Miss::end)?;
+        let transcript = target.provider.encode_for(Lead::form(&self.led.settings), entries).map_err(Miss::end)?;
         let last: Option<&Body> = entries.last().map(|entry| &entry.body);
         let bytes = weigh(entries).iter().sum::<u64>() + settings_bytes(&self.led.settings);
         let continue_last = crate::domain::sequence::ending(last) == Ending::Unfinished;

@@ -15,7 +15,7 @@ use super::{
     ask::{Asking, Progress},
     assemble::Held,
     failures, ids,
-    lead::Led,
+    lead::{Lead, Led},
     plan::{Plan, Question},
     registry::Place,
     toolset::Runner,
@@ -137,7 +137,7 @@ impl<'a> Rounds<'a> {
     fn absorb(&mut self) -> Result<(), Failure> {
         let (history, known) = &mut self.progress.history;
         let fresh: Vec<_> = self.progress.outputs.so_far().skip(*known).collect();
-        if fresh.is_empty() || !history.transcript.is_for(&self.led.target.provider) {
+        if fresh.is_empty() || !history.transcript.is_for(&self.led.target.provider, Lead::form(&self.led.settings)) {
             return Ok(());
         }
         history.transcript = self.led.target.provider.extend(&history.transcript, &fresh)?;

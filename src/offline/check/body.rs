@@ -6,12 +6,12 @@ use super::messages;
 use super::shape::{self, Field, Path, Rule, Violations};
 
 /// Mistral takes at most this many tools per request.
-const TOOLS_MAX: usize = 128;
+pub(super) const TOOLS_MAX: usize = 128;
 /// Ours: every choice is made in memory.
 const CHOICES_MAX: u64 = 128;
 
-const PENALTY: Rule = Rule::Number { low: -2.0, high: 2.0, above: false };
-const COUNT: Rule = Rule::Integer { least: 0, most: u64::MAX };
+pub(super) const PENALTY: Rule = Rule::Number { low: -2.0, high: 2.0, above: false };
+pub(super) const COUNT: Rule = Rule::Integer { least: 0, most: u64::MAX };
 
 const BODY: &[Field] = &[
     Field::required("model", Rule::Text),
@@ -46,7 +46,7 @@ const BODY: &[Field] = &[
     Field::optional("safe_prompt", Rule::Flag),
 ];
 
-const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+pub(super) const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 const RESPONSE_FORMAT: &[Field] = &[
     Field::optional("type", Rule::OneOf(&["text", "json_object", "json_schema"])),
@@ -69,7 +69,7 @@ const GUARDRAIL: &[Field] = &[
     Field::nullable("moderation_llm_v2", Rule::Object),
 ];
 
-const FUNCTION_TOOL: &[Field] = &[TYPE, Field::required("function", Rule::Nested(function))];
+pub(super) const FUNCTION_TOOL: &[Field] = &[TYPE, Field::required("function", Rule::Nested(function))];
 
 const FUNCTION: &[Field] = &[
     Field::required("name", Rule::Text),
@@ -78,11 +78,11 @@ const FUNCTION: &[Field] = &[
     Field::optional("strict", Rule::Flag),
 ];
 
-const TYPE: Field = Field::required("type", Rule::Anything);
-const CONFIGURATION: Field = Field::nullable("tool_configuration", Rule::Object);
+pub(super) const TYPE: Field = Field::required("type", Rule::Anything);
+pub(super) const CONFIGURATION: Field = Field::nullable("tool_configuration", Rule::Object);
 
 /// Web search and the code interpreter are tools of the conversations API only.
-const TOOLS: &[(&str, &[Field])] = &[
+pub(super) const TOOLS: &[(&str, &[Field])] = &[
     ("function", FUNCTION_TOOL),
     ("image_generation", &[TYPE, CONFIGURATION]),
     ("document_library", &[TYPE, CONFIGURATION, Field::required("library_ids", Rule::Texts)]),
@@ -107,14 +107,14 @@ pub(super) fn check(value: &Value, path: &Path<'_>, out: &mut Violations) {
     shape::object(value, path, out, BODY);
 }
 
-fn stop(value: &Value, path: &Path<'_>, out: &mut Violations) {
+pub(super) fn stop(value: &Value, path: &Path<'_>, out: &mut Violations) {
     match value.is_array() {
         true => shape::list(value, path, out, shape::text, usize::MAX),
         false => shape::text(value, path, out),
     }
 }
 
-fn response_format(value: &Value, path: &Path<'_>, out: &mut Violations) {
+pub(super) fn response_format(value: &Value, path: &Path<'_>, out: &mut Violations) {
     shape::object(value, path, out, RESPONSE_FORMAT);
     if value["type"] == "json_schema" && value["json_schema"].is_null() {
         let message = "Value error, json_schema is required when type is json_schema";
@@ -150,10 +150,10 @@ fn function_name(value: &Value, path: &Path<'_>, out: &mut Violations) {
     shape::object(value, path, out, FUNCTION_NAME);
 }
 
-fn prediction(value: &Value, path: &Path<'_>, out: &mut Violations) {
+pub(super) fn prediction(value: &Value, path: &Path<'_>, out: &mut Violations) {
     shape::object(value, path, out, PREDICTION);
 }
 
-fn guardrail(value: &Value, path: &Path<'_>, out: &mut Violations) {
+pub(super) fn guardrail(value: &Value, path: &Path<'_>, out: &mut Violations) {
     shape::object(value, path, out, GUARDRAIL);
 }

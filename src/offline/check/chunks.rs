@@ -40,15 +40,28 @@ const ANY: &[(&str, &[Field])] = &[
     REFERENCE,
     THINKING,
     IMAGE,
-    (
-        "document_url",
-        &[TYPE, Field::required("document_url", Rule::Text), Field::nullable("document_name", Rule::Text)],
-    ),
+    DOCUMENT,
     ("file", &[TYPE, Field::required("file_id", Rule::Text)]),
     ("input_audio", &[TYPE, Field::required("input_audio", Rule::Text)]),
     ("resource", &[TYPE, Field::required("uri", Rule::Text), Field::required("content", Rule::Nested(of_resource))]),
     ("resource_link", &[TYPE, Field::required("uri", Rule::Text), Field::nullable("metadata", Rule::Object)]),
 ];
+
+const DOCUMENT: (&str, &[Field]) = (
+    "document_url",
+    &[TYPE, Field::required("document_url", Rule::Text), Field::nullable("document_name", Rule::Text)],
+);
+
+const TOOL_FILE: (&str, &[Field]) = (
+    "tool_file",
+    &[
+        TYPE,
+        Field::required("tool", Rule::Text),
+        Field::required("file_id", Rule::Text),
+        Field::nullable("file_name", Rule::Text),
+        Field::nullable("file_type", Rule::Text),
+    ],
+);
 
 const IMAGE_URL: &[Field] =
     &[Field::required("url", Rule::Text), Field::nullable("detail", Rule::OneOf(&["low", "auto", "high"]))];
@@ -56,6 +69,11 @@ const IMAGE_URL: &[Field] =
 /// A chunk of a user, assistant or tool message.
 pub(super) fn any(value: &Value, path: &Path<'_>, out: &mut Violations) {
     shape::tagged(value, path, out, "type", ANY);
+}
+
+/// A chunk of a conversation's message.
+pub(super) fn of_entry(value: &Value, path: &Path<'_>, out: &mut Violations) {
+    shape::tagged(value, path, out, "type", &[TEXT, IMAGE, DOCUMENT, TOOL_FILE, THINKING]);
 }
 
 /// A chunk of a system message.

@@ -97,7 +97,7 @@ pub(super) fn size_bytes(part: &wire::ToolCallPart) -> usize {
 }
 
 /// Arguments as JSON text, whichever way they come.
-fn json_text(arguments: Value) -> String {
+pub(in crate::upstream) fn json_text(arguments: Value) -> String {
     match arguments {
         Value::String(text) => text,
         Value::Null => String::new(),

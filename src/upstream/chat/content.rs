@@ -1,5 +1,5 @@
 //! Chunks to message content. What chat completions doesn't take in a place is told as text or left out, so that every history
-//! can be sent again; what would change the answer if it were missing is refused. `Dialect::takes` decides:
+//! can be sent again; what would change the answer if it were missing is refused. `Target::takes` decides:
 //!
 //! | chunk          | user             | function result        | assistant              | system                 |
 //! |----------------|------------------|------------------------|------------------------|------------------------|
@@ -14,6 +14,9 @@
 //! | reference      | left out         | left out               | left out               | left out               |
 //!
 //! What a tool returned that was run for the model goes like a function's result, but nothing of it is refused.
+//!
+//! Mistral's conversations endpoint takes less than its chat completions: no input_audio and no file, which are refused in a
+//! user's message, and text only in a function's result.
 //!
 //! Other providers' thinking is refused by Mistral, and so are tool_reference and tool_file outside of its Conversations API. A
 //! reference is a number that means something only to the request that it came from.
@@ -49,7 +52,7 @@ pub(super) fn content<'a>(
 }
 
 /// The text of content, without its other chunks.
-pub(super) fn text_of(content: &wire::Content<'_>) -> String {
+pub(in crate::upstream) fn text_of(content: &wire::Content<'_>) -> String {
     match content {
         wire::Content::Nothing => String::new(),
         wire::Content::Text(text) => text.clone().into_owned(),
@@ -71,7 +74,7 @@ pub(super) fn text_of(content: &wire::Content<'_>) -> String {
     }
 }
 
-pub(super) fn is_empty(content: &wire::Content<'_>) -> bool {
+pub(in crate::upstream) fn is_empty(content: &wire::Content<'_>) -> bool {
     match content {
         wire::Content::Nothing => true,
         wire::Content::Text(text) => text.is_empty(),
@@ -88,12 +91,12 @@ fn push<'a>(rendered: &mut Vec<wire::Chunk<'a>>, chunk: wire::Chunk<'a>) {
     }
 }
 
-/// A refused chunk is left out here: who encodes has asked `Dialect::takes` before.
+/// A refused chunk is left out here: who encodes has asked `Target::takes` before.
 fn render<'a>(chunk: &'a Chunk, place: Place, target: Target<'_>) -> Option<wire::Chunk<'a>> {
     if let Chunk::Thinking(thinking) = chunk {
         return is_replayed(thinking, place, target).then(|| replay(thinking));
     }
-    match target.dialect.takes(chunk, place) {
+    match target.takes(chunk, place) {
         Taken::Whole => whole(chunk, target.dialect),
         Taken::Told => told(chunk),
         Taken::LeftOut | Taken::Refused(_) => None,

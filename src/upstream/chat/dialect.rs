@@ -5,7 +5,10 @@
 use std::borrow::Cow;
 
 use super::tool_id;
-use crate::domain::{Chunk, Failure, failure::Violation, settings::CompletionArgs};
+use crate::{
+    domain::{Chunk, Failure, failure::Violation, settings::CompletionArgs},
+    upstream::Form,
+};
 
 /// Whose form of chat completions a provider speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,12 @@ pub(in crate::upstream) struct Target<'a> {
     pub(in crate::upstream) provider: &'a str,
     /// What it speaks.
     pub(in crate::upstream) dialect: Dialect,
+    /// The endpoint that is asked.
+    pub(in crate::upstream) form: Form,
 }
+
+/// What to do instead of showing a picture in a function's result.
+const RESULT_IS_TEXT: &str = "function results hold text only: give the picture in a user message";
 
 /// The place that content is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +75,29 @@ pub(super) enum Taken {
     LeftOut,
     /// Not at all, and an answer without it would be a wrong one: what to do instead.
     Refused(&'static str),
+}
+
+impl Target<'_> {
+    /// How a chunk goes into a message, unless it is thinking, which depends on who thought.
+    pub(super) fn takes(self, chunk: &Chunk, place: Place) -> Taken {
+        use Taken::{Refused, Told};
+        match (self.form, chunk, place) {
+            (Form::Conversations, Chunk::InputAudio { .. } | Chunk::File { .. }, Place::User) => {
+                Refused("its conversations endpoint has none: leave out Mistral's own tools and agents")
+            }
+            (Form::Conversations, Chunk::ImageUrl { .. }, Place::Result) => Refused(RESULT_IS_TEXT),
+            (Form::Conversations, Chunk::ImageUrl { .. }, Place::Execution) => Told,
+            (Form::Conversations | Form::Chat, _, _) => self.dialect.takes(chunk, place),
+        }
+    }
+
+    /// Whether a system message may stand here. `fits`: chat completions of Mistral take one here. Its conversations know none.
+    pub(super) fn takes_system(self, fits: bool) -> bool {
+        match self.form {
+            Form::Chat => fits || self.dialect.system_anywhere(),
+            Form::Conversations => false,
+        }
+    }
 }
 
 impl Dialect {
@@ -210,8 +241,8 @@ impl Dialect {
         self == Dialect::Mistral
     }
 
-    /// How a chunk goes into a message, unless it is thinking, which depends on who thought.
-    pub(super) fn takes(self, chunk: &Chunk, place: Place) -> Taken {
+    /// How a chunk goes into a message of chat completions.
+    fn takes(self, chunk: &Chunk, place: Place) -> Taken {
         use Taken::{LeftOut, Refused, Told, Whole};
         match (chunk, place) {
             (Chunk::Text(_), _) => Whole,
@@ -219,9 +250,7 @@ impl Dialect {
             (Chunk::ToolFile { .. } | Chunk::ToolReference { .. }, _) => Told,
             (Chunk::ImageUrl { .. }, Place::User) => Whole,
             (Chunk::ImageUrl { .. }, Place::Result | Place::Execution) if self == Dialect::Mistral => Whole,
-            (Chunk::ImageUrl { .. }, Place::Result) => {
-                Refused("function results hold text only: give the picture in a user message")
-            }
+            (Chunk::ImageUrl { .. }, Place::Result) => Refused(RESULT_IS_TEXT),
             (Chunk::DocumentUrl { .. }, Place::User) if self == Dialect::OpenAi => {
                 Refused("give the document's text as a text chunk, or its pages as image_url chunks")
             }

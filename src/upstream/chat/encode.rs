@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Failure, Settings,
+        Settings,
         settings::{CompletionArgs, ReasoningEffort, ResponseFormat, ToolChoice},
         tool::{Function, Tool},
     },
@@ -29,15 +29,14 @@ pub(in crate::upstream) struct Encoded {
 }
 
 /// Encodes a request over these messages, which were encoded for the same target. The history is copied as it is, not encoded
-/// anew. Fails with INVALID_REQUEST if arguments are set that the target does not have.
+/// anew. The arguments are checked ([`Dialect::check_args`]).
 pub(in crate::upstream) fn encode(
     request: &Request<'_>,
     messages: &Messages,
     target: Target<'_>,
     max_tokens_field: MaxTokensField,
-) -> Result<Encoded, Failure> {
+) -> Encoded {
     let settings = request.settings;
-    target.dialect.check_args(&settings.completion_args)?;
     let mut body = serde_json::to_vec(&Head::new(request, target.dialect, max_tokens_field))
         .expect("writing to memory can't fail, and all keys are strings");
     let end = messages.end(target, request.continue_last);
@@ -46,7 +45,7 @@ pub(in crate::upstream) fn encode(
     body.extend_from_slice(br#","messages":["#);
     let list = body.len();
     if let Some(lead) = lead(settings, messages, &end.continued, target.dialect) {
-        render::write(&mut body, &wire::Message::System { content: wire::Content::Text(lead.into()) });
+        render::write(&mut body, &wire::Message::System { content: wire::Content::Text(lead.into()) }, target);
     }
     for page in messages.closed().iter() {
         body.extend_from_slice(page);
@@ -57,7 +56,7 @@ pub(in crate::upstream) fn encode(
         body[list] = b' ';
     }
     body.extend_from_slice(b"]}");
-    Ok(Encoded { body, continued: end.continued })
+    Encoded { body, continued: end.continued }
 }
 
 /// The system message before the history. Without instructions there is none, unless a text to continue would stand alone,
@@ -145,7 +144,7 @@ impl Serialize for Named {
 }
 
 #[derive(Serialize)]
-struct FunctionTool<'a> {
+pub(in crate::upstream) struct FunctionTool<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     function: FunctionSpec<'a>,
@@ -171,8 +170,16 @@ enum Parameters<'a> {
 
 impl<'a> Head<'a> {
     fn new(request: &Request<'a>, dialect: Dialect, max_tokens_field: MaxTokensField) -> Head<'a> {
-        let Request { settings, model, transcript: _, stream, continue_last: _, max_tokens: ceiling, key: _ } =
-            *request;
+        let Request {
+            settings,
+            model,
+            transcript: _,
+            stream,
+            continue_last: _,
+            max_tokens: ceiling,
+            key: _,
+            hosted: _,
+        } = *request;
         // In full, so that a new argument can't be forgotten here.
         let CompletionArgs {
             temperature,
@@ -231,7 +238,7 @@ impl<'a> Head<'a> {
 }
 
 /// What the service runs is told as functions before it comes here; chat completions know no other tools.
-fn function_tool(tool: &Tool) -> Option<FunctionTool<'_>> {
+pub(in crate::upstream) fn function_tool(tool: &Tool) -> Option<FunctionTool<'_>> {
     let Tool::Function(Function { name, description, parameters, strict }) = tool else { return None };
     let parameters = match parameters {
         Some(schema) => Parameters::Schema(schema),
@@ -240,7 +247,7 @@ fn function_tool(tool: &Tool) -> Option<FunctionTool<'_>> {
     Some(FunctionTool { kind: "function", function: FunctionSpec { name, description, parameters, strict: *strict } })
 }
 
-fn response_format_json(format: &ResponseFormat) -> Value {
+pub(in crate::upstream) fn response_format_json(format: &ResponseFormat) -> Value {
     match format {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
@@ -267,7 +274,7 @@ fn tool_choice_json(choice: &ToolChoice, dialect: Dialect) -> Value {
     }
 }
 
-fn effort_name(effort: ReasoningEffort) -> &'static str {
+pub(in crate::upstream) fn effort_name(effort: ReasoningEffort) -> &'static str {
     match effort {
         ReasoningEffort::None => "none",
         ReasoningEffort::Minimal => "minimal",

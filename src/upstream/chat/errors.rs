@@ -4,13 +4,20 @@
 //! and without the rejected input that validation errors echo. What a 500 means is told by its status; only llama.cpp writes one
 //! for a history that is too long.
 
+use serde_json::Value;
+
 use super::{
     said::{Said, identifier},
     wire,
 };
 use crate::{
     domain::{Failure, Reason},
-    upstream::{Fault, FaultClass, origin::Origin, refusal::Sent, secrets::Secrets},
+    upstream::{
+        Fault, FaultClass, Form,
+        origin::Origin,
+        refusal::{Asked, Sent},
+        secrets::Secrets,
+    },
 };
 
 /// A refusal as it came.
@@ -19,8 +26,8 @@ pub(in crate::upstream) struct Refusal<'a> {
     pub(in crate::upstream) status: u16,
     /// Its body, perhaps cut.
     pub(in crate::upstream) body: &'a [u8],
-    /// The model that was asked for.
-    pub(in crate::upstream) model: &'a str,
+    /// What was asked.
+    pub(in crate::upstream) asked: Asked<'a>,
     /// The key that was sent.
     pub(in crate::upstream) sent: &'a Sent,
     /// Where the operator puts the key.
@@ -34,27 +41,29 @@ pub(in crate::upstream) struct Refusal<'a> {
 pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> Fault {
     use FaultClass::{Permanent, RateLimited, TooLong, Transient};
     let said = Said::read(refusal.body, refusal.secrets);
+    let Asked { form, model: _, hosted: _ } = refusal.asked;
     let (mut failure, class) = match refusal.status {
-        400 | 404 | 422 if said.names_unknown_model() => (model_not_found(&said, refusal.model, origin), Permanent),
+        400 | 404 | 422 if said.names_unknown_model() => (not_found(&said, refusal.asked, origin), Permanent),
         400 | 413 | 422 | 500 if said.has_too_long_code() => (too_long(&said, origin), TooLong),
         400 | 402 | 403 | 429 if said.is_without_credit() => (no_credit(origin), Permanent),
         400 | 403 if said.has_filter_code() => (guardrail(&said, origin), Permanent),
         403 if said.is_guardrail() => (guardrail(&said, origin), Permanent),
         400 | 422 if said.tells_too_long() => (too_long(&said, origin), TooLong),
         400 | 422 => (invalid(&said, origin), Permanent),
-        404 | 405 if said.is_no_route() => (no_route(refusal.status, origin), Permanent),
-        404 => (model_not_found(&said, refusal.model, origin), Permanent),
+        404 | 405 if said.is_no_route() => (no_route(refusal.status, form, origin), Permanent),
+        404 => (not_found(&said, refusal.asked, origin), Permanent),
         413 => (too_long(&said, origin), TooLong),
         401 => (key_refused(refusal.sent, refusal.key_place, origin), Permanent),
         402 => (no_credit(origin), Permanent),
         403 => (not_allowed(origin), Permanent),
         408 => (slow(origin), Transient),
+        409 if form == Form::Conversations => (failed(409, origin), Transient),
         429 => (rate_limited(origin), RateLimited),
         // Not implemented, or another version of HTTP: no try changes that.
         status @ (501 | 505) => (unable(status, origin), Permanent),
         status @ 500..=599 => (failed(status, origin), Transient),
         status @ 300..=399 => (redirected(status, origin), Permanent),
-        status => (origin.protocol(format!("HTTP {status} is not an answer of chat completions")), Permanent),
+        status => (origin.protocol(format!("HTTP {status} is not an answer of {}", form.name())), Permanent),
     };
     if let Some(code) = said.code.as_deref().or(said.kind.as_deref()) {
         failure = failure.with("provider_code", code);
@@ -63,16 +72,25 @@ pub(in crate::upstream) fn refused(refusal: &Refusal<'_>, origin: &Origin) -> Fa
 }
 
 /// Whether an answer with status 200 is an error all the same.
-pub(super) fn is_error(reply: &wire::Reply) -> bool {
+pub(in crate::upstream) fn is_error(reply: &wire::Reply) -> bool {
     let named = reply.object.as_ref().is_some_and(|object| object.eq_ignore_ascii_case("error"));
     named || reply.error.as_ref().is_some_and(|error| !error.is_null())
 }
 
 /// The failure that an error within an answer is. Its text is not passed on: it may quote what the model was writing.
-pub(super) fn in_answer(reply: &wire::Reply, origin: &Origin) -> Failure {
+pub(in crate::upstream) fn in_answer(reply: &wire::Reply, origin: &Origin) -> Failure {
     let inner = |field: &str| reply.error.as_ref().and_then(|error| error.get(field));
     let code = reply.code.as_ref().and_then(identifier).or_else(|| inner("code").and_then(identifier));
     let kind = reply.kind.as_ref().and_then(identifier).or_else(|| inner("type").and_then(identifier));
+    told(code, kind, origin)
+}
+
+/// The same of an error that tells but a code.
+pub(in crate::upstream) fn coded_in_answer(code: Option<&Value>, origin: &Origin) -> Failure {
+    told(code.and_then(identifier), None, origin)
+}
+
+fn told(code: Option<String>, kind: Option<String>, origin: &Origin) -> Failure {
     let named: Vec<String> =
         [kind.as_ref().map(|kind| format!("type {kind}")), code.as_ref().map(|code| format!("code {code}"))]
             .into_iter()
@@ -86,23 +104,29 @@ pub(super) fn in_answer(reply: &wire::Reply, origin: &Origin) -> Failure {
     }
 }
 
-fn model_not_found(said: &Said, model: &str, origin: &Origin) -> Failure {
+fn not_found(said: &Said, asked: Asked<'_>, origin: &Origin) -> Failure {
     let Origin { provider, host, .. } = origin;
+    let Asked { form: _, model, hosted } = asked;
     // A server that is no such API says the same "Not Found" as one that lacks the model.
     let doubt = if said.code.is_none() {
         format!(", or {host} is no server of its API ({})", origin.setting("base_url"))
     } else {
         String::new()
     };
+    if hosted {
+        let text = format!("{provider} has no agent {model:?}, or not this version of it, for this key{doubt}");
+        let failure = origin.failure(Reason::AgentNotFound, text).with("agent_id", model);
+        return Failure { resource: Some(("agent".into(), model.to_owned())), ..failure };
+    }
     let text = format!("{provider} has no model {model:?} for this key{doubt}; a retired model is gone too");
     let failure = origin.failure(Reason::ModelNotFound, text).with("model", model);
     Failure { resource: Some(("model".into(), model.to_owned())), ..failure }
 }
 
-fn no_route(status: u16, origin: &Origin) -> Failure {
+fn no_route(status: u16, form: Form, origin: &Origin) -> Failure {
     let Origin { host, .. } = origin;
     let setting = origin.setting("base_url");
-    let text = format!("{host} has no chat completions at this address (HTTP {status}); check {setting}");
+    let text = format!("{host} has no {} at this address (HTTP {status}); check {setting}", form.name());
     origin.failure(Reason::UpstreamProtocolError, text)
 }
 

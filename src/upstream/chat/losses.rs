@@ -34,7 +34,7 @@ impl Losses {
                 if let Some(kind) = omitted(chunk, place, target) {
                     Omission::note(&mut self.omissions, kind, entry.id);
                 }
-                if let Taken::Refused(instead) = target.dialect.takes(chunk, place) {
+                if let Taken::Refused(instead) = target.takes(chunk, place) {
                     refused.push(violation(entry, index, chunk, instead, target));
                 }
             }

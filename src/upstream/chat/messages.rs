@@ -6,7 +6,8 @@
 //! until an entry comes that can't belong to it; only then is it encoded for good. So `extend` gives the same messages
 //! wherever a history is split.
 //!
-//! Where the dialect takes no system message, it is told as a user message.
+//! Where the target takes no system message, it is told as a user message. What a message is in the JSON of the target's endpoint
+//! is decided only when it is written.
 
 use std::sync::Arc;
 
@@ -40,11 +41,11 @@ pub(in crate::upstream) struct Messages {
 }
 
 /// The last message of a history, encoded for one request.
-pub(super) struct End {
+pub(in crate::upstream) struct End {
     /// It, with a comma before it; empty if all messages are closed.
-    pub(super) json: Vec<u8>,
+    pub(in crate::upstream) json: Vec<u8>,
     /// The text that the model is asked to continue; `None`: it is asked for a new message.
-    pub(super) continued: Option<String>,
+    pub(in crate::upstream) continued: Option<String>,
 }
 
 impl Messages {
@@ -77,16 +78,16 @@ impl Messages {
     }
 
     /// The closed messages.
-    pub(super) fn closed(&self) -> &Pages {
+    pub(in crate::upstream) fn closed(&self) -> &Pages {
         &self.closed
     }
 
     /// The last message as a request carries it. With `continue_last` the model is asked to continue an assistant's message.
-    pub(super) fn end(&self, target: Target<'_>, continue_last: bool) -> End {
+    pub(in crate::upstream) fn end(&self, target: Target<'_>, continue_last: bool) -> End {
         let mut json = Vec::new();
         let mut continued = None;
         if let Some(system) = as_system(&self.open) {
-            render::write(&mut json, &system_message(system, false, target));
+            render::write(&mut json, &system_message(system, false, target), target);
         } else if continue_last {
             continued = render::write_prefix(&mut json, &self.open, target);
         } else {
@@ -102,7 +103,7 @@ impl Messages {
         match &entry.body {
             Body::MessageInput(MessageInput { role: Role::User, content, prefix: _ }) => {
                 let content = content::content(content, Place::User, target);
-                self.write_plain(json, &wire::Message::User { content });
+                self.write_plain(json, &wire::Message::User { content }, target);
             }
             Body::FunctionResult(result) => self.write_result(json, result, target),
             Body::MessageInput(MessageInput { role: Role::System | Role::Assistant, .. })
@@ -141,7 +142,7 @@ impl Messages {
     }
 
     fn write_run(&mut self, json: &mut Vec<u8>, run: &ToolExecution, target: Target<'_>) {
-        render::write(json, &render::agreed(run, target));
+        render::write(json, &render::agreed(run, target), target);
         self.after_answer = true;
     }
 
@@ -153,7 +154,7 @@ impl Messages {
         let open = std::mem::take(&mut self.open);
         if let Some(system) = as_system(&open) {
             let message = system_message(system, !self.after_answer, target);
-            self.write_plain(json, &message);
+            self.write_plain(json, &message, target);
         } else if render::write_assistant(json, &open, target) {
             self.after_answer = true;
             self.calls = open.into_iter().filter(|entry| matches!(entry.body, Body::FunctionCall(_))).collect();
@@ -161,14 +162,14 @@ impl Messages {
     }
 
     /// Writes a user's or a system message.
-    fn write_plain(&mut self, json: &mut Vec<u8>, message: &wire::Message<'_>) {
-        render::write(json, message);
+    fn write_plain(&mut self, json: &mut Vec<u8>, message: &wire::Message<'_>, target: Target<'_>) {
+        render::write(json, message, target);
         self.after_answer = false;
         self.calls.clear();
     }
 
     fn write_result(&mut self, json: &mut Vec<u8>, result: &FunctionResult, target: Target<'_>) {
-        render::write(json, &render::result(result, &self.calls, target));
+        render::write(json, &render::result(result, &self.calls, target), target);
         self.after_answer = true;
     }
 }
@@ -184,7 +185,7 @@ fn as_system(open: &[Arc<Entry>]) -> Option<&[Chunk]> {
 /// A system message. `fits`: even Mistral takes one here.
 fn system_message<'a>(system: &'a [Chunk], fits: bool, target: Target<'_>) -> wire::Message<'a> {
     let content = content::content(system, Place::System, target);
-    if fits || target.dialect.system_anywhere() {
+    if target.takes_system(fits) {
         return wire::Message::System { content };
     }
     let text = format!("<system>\n{}\n</system>", content::text_of(&content));

@@ -79,7 +79,13 @@ fn missing(piece: &Piece) -> usize {
             Some(_) | None => 0,
         },
         Piece::Chunk(_) => 0,
-        Piece::Call { index: _, name: _, arguments } => arguments.len(),
+        Piece::Call { index: _, name: _, arguments } | Piece::ToolArguments { index: _, arguments } => arguments.len(),
+        // They are few, and each counts for an entry.
+        Piece::Message
+        | Piece::ToolStarted { .. }
+        | Piece::ToolDone { .. }
+        | Piece::HandoffStarted { .. }
+        | Piece::HandoffDone { .. } => GATHERED_BYTES,
         // Once an answer.
         Piece::Finish(_) | Piece::Usage(_) => GATHERED_BYTES,
     };
@@ -88,9 +94,16 @@ fn missing(piece: &Piece) -> usize {
 
 fn may_grow(piece: &Piece) -> bool {
     let goes_on = match piece {
-        Piece::Text(_) | Piece::Call { .. } => true,
+        Piece::Text(_) | Piece::Call { .. } | Piece::ToolArguments { .. } => true,
         Piece::Thinking(thinking) => thinking.signature.is_empty(),
-        Piece::Chunk(_) | Piece::Finish(_) | Piece::Usage(_) => false,
+        Piece::Chunk(_)
+        | Piece::Message
+        | Piece::ToolStarted { .. }
+        | Piece::ToolDone { .. }
+        | Piece::HandoffStarted { .. }
+        | Piece::HandoffDone { .. }
+        | Piece::Finish(_)
+        | Piece::Usage(_) => false,
     };
     goes_on && missing(piece) > 0
 }
@@ -108,6 +121,11 @@ fn append(last: &mut Piece, piece: Piece) -> Option<Piece> {
             thinking.closed = more.closed;
         }
         (Piece::Call { index, name: _, arguments }, Piece::Call { index: same, name: None, arguments: more })
+            if *index == same =>
+        {
+            arguments.push_str(&more);
+        }
+        (Piece::ToolArguments { index, arguments }, Piece::ToolArguments { index: same, arguments: more })
             if *index == same =>
         {
             arguments.push_str(&more);

@@ -9,18 +9,26 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{
     content,
-    dialect::{Dialect, Place, Target},
+    dialect::{Place, Target},
     wire,
 };
-use crate::domain::{
-    Body, Chunk, Entry,
-    entry::{FunctionCall, FunctionResult, MessageInput, MessageOutput, OutputStatus, ToolExecution},
+use crate::{
+    domain::{
+        Body, Chunk, Entry,
+        entry::{FunctionCall, FunctionResult, MessageInput, MessageOutput, OutputStatus, ToolExecution},
+    },
+    upstream::{Form, conversations},
 };
 
-/// Writes a message with a comma before it.
-pub(super) fn write(json: &mut Vec<u8>, message: &wire::Message<'_>) {
-    json.push(b',');
-    serde_json::to_writer(json, message).expect("writing to memory can't fail, and all keys are strings");
+/// Writes a message as the target's endpoint takes it, with a comma before it.
+pub(super) fn write(json: &mut Vec<u8>, message: &wire::Message<'_>, target: Target<'_>) {
+    match target.form {
+        Form::Chat => {
+            json.push(b',');
+            serde_json::to_writer(json, message).expect("writing to memory can't fail, and all keys are strings");
+        }
+        Form::Conversations => conversations::write(json, message),
+    }
 }
 
 /// Writes the assistant message that these entries make, and the results of the calls that the service or the provider
@@ -42,27 +50,32 @@ pub(super) fn write_assistant(json: &mut Vec<u8>, entries: &[Arc<Entry>], target
         return false;
     }
     if tool_calls.is_empty() {
-        write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
+        write(json, &wire::Message::Assistant { content, tool_calls, prefix: false }, target);
     } else {
-        write_calls(json, content, tool_calls, target.dialect);
+        write_calls(json, content, tool_calls, target);
     }
     for result in &results {
-        write(json, result);
+        write(json, result, target);
     }
     true
 }
 
 /// Writes calls with what was said before them, which some take only as a message of its own.
-fn write_calls(json: &mut Vec<u8>, content: wire::Content<'_>, tool_calls: Vec<wire::ToolCall<'_>>, dialect: Dialect) {
-    if dialect.text_beside_calls() {
+fn write_calls(
+    json: &mut Vec<u8>,
+    content: wire::Content<'_>,
+    tool_calls: Vec<wire::ToolCall<'_>>,
+    target: Target<'_>,
+) {
+    if target.dialect.text_beside_calls() {
         let content = if content::is_empty(&content) { wire::Content::Nothing } else { content };
-        return write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
+        return write(json, &wire::Message::Assistant { content, tool_calls, prefix: false }, target);
     }
     if !content::is_empty(&content) {
-        write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: false });
+        write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: false }, target);
     }
     let content = wire::Content::Text("".into());
-    write(json, &wire::Message::Assistant { content, tool_calls, prefix: false });
+    write(json, &wire::Message::Assistant { content, tool_calls, prefix: false }, target);
 }
 
 /// Writes the assistant message that these entries make for the model to continue, and returns its text. `None`: it would be
@@ -79,7 +92,8 @@ pub(super) fn write_prefix(json: &mut Vec<u8>, entries: &[Arc<Entry>], target: T
         *closed = false;
     }
     let text = content::text_of(&content);
-    write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix: target.dialect.marks_prefix() });
+    let prefix = target.dialect.marks_prefix();
+    write(json, &wire::Message::Assistant { content, tool_calls: Vec::new(), prefix }, target);
     Some(text)
 }
 
@@ -193,6 +207,8 @@ fn outcome<'a>(run: &'a ToolExecution, target: Target<'_>) -> wire::Content<'a> 
             }
         }),
         (None, _) if !content::is_empty(&result) => result,
+        // An empty result would say that nothing was found.
+        (None, OutputStatus::Completed) if run.info.is_empty() => wire::Content::Text("done".into()),
         (None, OutputStatus::Completed) => wire::Content::Text((&*run.info).into()),
         (None, OutputStatus::Incomplete) => {
             wire::Content::Text(r#"{"error":"the tool was cut off: what it did is not known"}"#.into())

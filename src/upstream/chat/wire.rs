@@ -1,4 +1,4 @@
-//! The JSON of chat completions, as servers write and take it. Private to this folder.
+//! The JSON of chat completions, as servers write and take it. The conversations endpoint has the same chunks.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ type Text<'a> = Cow<'a, str>;
 /// A message of the request.
 #[derive(Serialize)]
 #[serde(tag = "role", rename_all = "lowercase")]
-pub(super) enum Message<'a> {
+pub(in crate::upstream) enum Message<'a> {
     System {
         content: Content<'a>,
     },
@@ -35,7 +35,7 @@ pub(super) enum Message<'a> {
 /// A message's content: a string where that is enough, because not every model takes chunks.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Content<'a> {
+pub(in crate::upstream) enum Content<'a> {
     /// `null`: of an assistant message that has only calls.
     Nothing,
     Text(Text<'a>),
@@ -45,7 +45,7 @@ pub(super) enum Content<'a> {
 /// A chunk of the request.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Chunk<'a> {
+pub(in crate::upstream) enum Chunk<'a> {
     Text {
         text: Text<'a>,
     },
@@ -96,124 +96,124 @@ pub(super) enum Chunk<'a> {
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct ImageUrl<'a> {
-    pub(super) url: &'a str,
+pub(in crate::upstream) struct ImageUrl<'a> {
+    pub(in crate::upstream) url: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) detail: &'a str,
+    pub(in crate::upstream) detail: &'a str,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Recording<'a> {
-    pub(super) data: &'a str,
-    pub(super) format: &'static str,
+pub(in crate::upstream) struct Recording<'a> {
+    pub(in crate::upstream) data: &'a str,
+    pub(in crate::upstream) format: &'static str,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct FileId<'a> {
-    pub(super) file_id: &'a str,
+pub(in crate::upstream) struct FileId<'a> {
+    pub(in crate::upstream) file_id: &'a str,
 }
 
 /// Mistral numbers its references; others may name them.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(super) enum ReferenceId<'a> {
+pub(in crate::upstream) enum ReferenceId<'a> {
     Number(u64),
     Name(&'a str),
 }
 
 #[derive(Serialize)]
-pub(super) struct ToolCall<'a> {
-    pub(super) id: Text<'a>,
+pub(in crate::upstream) struct ToolCall<'a> {
+    pub(in crate::upstream) id: Text<'a>,
     #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) function: FunctionCall<'a>,
+    pub(in crate::upstream) kind: &'static str,
+    pub(in crate::upstream) function: FunctionCall<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct FunctionCall<'a> {
-    pub(super) name: Text<'a>,
-    pub(super) arguments: Text<'a>,
+pub(in crate::upstream) struct FunctionCall<'a> {
+    pub(in crate::upstream) name: Text<'a>,
+    pub(in crate::upstream) arguments: Text<'a>,
 }
 
 /// A whole answer, or one event of a streamed one. Unknown fields, such as the padding `p`, are ignored.
 #[derive(Deserialize)]
-pub(super) struct Reply {
-    pub(super) object: Option<String>,
-    pub(super) error: Option<Value>,
-    pub(super) code: Option<Value>,
+pub(in crate::upstream) struct Reply {
+    pub(in crate::upstream) object: Option<String>,
+    pub(in crate::upstream) error: Option<Value>,
+    pub(in crate::upstream) code: Option<Value>,
     #[serde(rename = "type")]
-    pub(super) kind: Option<Value>,
-    pub(super) choices: Option<Vec<Choice>>,
-    pub(super) usage: Option<Usage>,
+    pub(in crate::upstream) kind: Option<Value>,
+    pub(in crate::upstream) choices: Option<Vec<Choice>>,
+    pub(in crate::upstream) usage: Option<Usage>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Choice {
-    pub(super) index: Option<u32>,
+pub(in crate::upstream) struct Choice {
+    pub(in crate::upstream) index: Option<u32>,
     /// Of a stream.
-    pub(super) delta: Option<Part>,
+    pub(in crate::upstream) delta: Option<Part>,
     /// Of a whole answer.
-    pub(super) message: Option<Part>,
+    pub(in crate::upstream) message: Option<Part>,
     /// In place of `message`, where the provider ran tools in between.
-    pub(super) messages: Option<Vec<Part>>,
-    pub(super) finish_reason: Option<String>,
+    pub(in crate::upstream) messages: Option<Vec<Part>>,
+    pub(in crate::upstream) finish_reason: Option<String>,
 }
 
 /// A message of the answer, or a piece of one.
 #[derive(Deserialize)]
-pub(super) struct Part {
-    pub(super) role: Option<String>,
-    pub(super) content: Option<PartContent>,
+pub(in crate::upstream) struct Part {
+    pub(in crate::upstream) role: Option<String>,
+    pub(in crate::upstream) content: Option<PartContent>,
     /// What OpenAI's models say in place of content if they will not answer.
-    pub(super) refusal: Option<String>,
+    pub(in crate::upstream) refusal: Option<String>,
     /// Thinking, as DeepSeek, llama.cpp and older vLLMs name it. Some servers write other things than text under such names.
-    pub(super) reasoning_content: Option<Value>,
+    pub(in crate::upstream) reasoning_content: Option<Value>,
     /// Thinking, as Ollama, newer vLLMs and OpenRouter name it.
-    pub(super) reasoning: Option<Value>,
-    pub(super) tool_calls: Option<Vec<ToolCallPart>>,
+    pub(in crate::upstream) reasoning: Option<Value>,
+    pub(in crate::upstream) tool_calls: Option<Vec<ToolCallPart>>,
     /// The one call of old servers.
-    pub(super) function_call: Option<FunctionPart>,
+    pub(in crate::upstream) function_call: Option<FunctionPart>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum PartContent {
+pub(in crate::upstream) enum PartContent {
     Text(String),
     /// Read one by one, so that a kind that is not known yet can be passed over.
     Chunks(Vec<Map<String, Value>>),
 }
 
 #[derive(Deserialize)]
-pub(super) struct ToolCallPart {
-    pub(super) index: Option<u32>,
-    pub(super) id: Option<String>,
-    pub(super) function: Option<FunctionPart>,
+pub(in crate::upstream) struct ToolCallPart {
+    pub(in crate::upstream) index: Option<u32>,
+    pub(in crate::upstream) id: Option<String>,
+    pub(in crate::upstream) function: Option<FunctionPart>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct FunctionPart {
-    pub(super) name: Option<String>,
+pub(in crate::upstream) struct FunctionPart {
+    pub(in crate::upstream) name: Option<String>,
     /// A string or, from some models, the object itself.
-    pub(super) arguments: Option<Value>,
+    pub(in crate::upstream) arguments: Option<Value>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Usage {
-    pub(super) prompt_tokens: Option<u64>,
-    pub(super) completion_tokens: Option<u64>,
-    pub(super) total_tokens: Option<u64>,
-    pub(super) prompt_tokens_details: Option<PromptDetails>,
-    pub(super) completion_tokens_details: Option<CompletionDetails>,
+pub(in crate::upstream) struct Usage {
+    pub(in crate::upstream) prompt_tokens: Option<u64>,
+    pub(in crate::upstream) completion_tokens: Option<u64>,
+    pub(in crate::upstream) total_tokens: Option<u64>,
+    pub(in crate::upstream) prompt_tokens_details: Option<PromptDetails>,
+    pub(in crate::upstream) completion_tokens_details: Option<CompletionDetails>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct PromptDetails {
-    pub(super) cached_tokens: Option<u64>,
+pub(in crate::upstream) struct PromptDetails {
+    pub(in crate::upstream) cached_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct CompletionDetails {
-    pub(super) reasoning_tokens: Option<u64>,
+pub(in crate::upstream) struct CompletionDetails {
+    pub(in crate::upstream) reasoning_tokens: Option<u64>,
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -11,28 +11,36 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{Answer, Refusal, refused};
-use crate::{
-    domain::{Chunk, Failure},
-    upstream::{
-        Fault, Piece,
-        origin::Origin,
-        refusal::Sent,
-        secrets::Secrets,
-        sse::{Decoder, TooLong},
-    },
+use super::{
+    Fault, Form, Piece,
+    answer::Answer,
+    chat::{Chat, Refusal, refused},
+    conversations::Conversations,
+    origin::Origin,
+    refusal::{Asked, Sent},
+    secrets::Secrets,
+    sse::{Decoder, TooLong},
 };
+use crate::domain::{Chunk, Failure};
 
 const LONGEST: usize = 1 << 20;
-/// The folders in `tests/golden`, named for the provider.
-const PROVIDERS: [&str; 2] = ["mistral", "openai"];
+/// The folders in `tests/golden`, named for the provider and, if it is not chat completions, the endpoint.
+const FOLDERS: [&str; 3] = ["mistral", CONVERSATIONS, "openai"];
+const CONVERSATIONS: &str = "mistral_conversations";
 
 fn origin(provider: &str, status: u16) -> Origin {
     Origin { provider: provider.into(), host: "host.example".into(), http_status: Some(status), correlation_id: None }
 }
 
-fn answer(provider: &str, continued: Option<String>, max_output_bytes: usize) -> Answer {
-    Answer::new(origin(provider, 200), continued, max_output_bytes)
+fn answer(provider: &str, continued: Option<String>, max_output_bytes: usize) -> Chat {
+    Chat::new(origin(provider, 200), continued, max_output_bytes)
+}
+
+fn answer_of(folder: &str, continued: Option<String>) -> Box<dyn Answer> {
+    match folder {
+        CONVERSATIONS => Box::new(Conversations::new(origin("mistral", 200), continued, LONGEST)),
+        provider => Box::new(answer(provider, continued, LONGEST)),
+    }
 }
 
 struct Failed(Failure);
@@ -43,8 +51,8 @@ impl From<TooLong> for Failed {
     }
 }
 
-fn streamed(provider: &str, parts: &[&[u8]], continued: Option<String>) -> String {
-    let mut answer = answer(provider, continued, LONGEST);
+fn streamed(folder: &str, parts: &[&[u8]], continued: Option<String>) -> String {
+    let mut answer = answer_of(folder, continued);
     let mut decoder = Decoder::default();
     let mut read = || {
         for part in parts {
@@ -57,14 +65,14 @@ fn streamed(provider: &str, parts: &[&[u8]], continued: Option<String>) -> Strin
     told(answer, end.map_err(|Failed(failure)| failure))
 }
 
-fn whole(provider: &str, body: &[u8], continued: Option<String>) -> String {
-    let mut answer = answer(provider, continued, LONGEST);
+fn whole(folder: &str, body: &[u8], continued: Option<String>) -> String {
+    let mut answer = answer_of(folder, continued);
     let end = answer.take_whole(body).and_then(|()| answer.end());
     told(answer, end)
 }
 
 /// One line for each piece, and one for the error.
-fn told(mut answer: Answer, end: Result<(), Failure>) -> String {
+fn told(mut answer: Box<dyn Answer>, end: Result<(), Failure>) -> String {
     let mut lines = String::new();
     while let Some(piece) = answer.pop() {
         writeln!(lines, "{piece:?}").expect("a string takes any text");
@@ -77,8 +85,8 @@ fn told(mut answer: Answer, end: Result<(), Failure>) -> String {
 }
 
 /// The files of a golden folder, but those that say what is expected.
-fn files(provider: &str, folder: &str) -> Vec<PathBuf> {
-    let folder = format!("{}/tests/golden/{provider}/{folder}", env!("CARGO_MANIFEST_DIR"));
+fn files(folder: &str, kind: &str) -> Vec<PathBuf> {
+    let folder = format!("{}/tests/golden/{folder}/{kind}", env!("CARGO_MANIFEST_DIR"));
     let paths = fs::read_dir(&folder).expect("the golden folder").map(|entry| entry.expect("an entry").path());
     let mut found: Vec<_> =
         paths.filter(|path| !path.extension().is_some_and(|ending| ending == "pieces" || ending == "told")).collect();
@@ -89,7 +97,7 @@ fn files(provider: &str, folder: &str) -> Vec<PathBuf> {
 
 /// An answer as it was recorded.
 struct Recorded {
-    provider: &'static str,
+    folder: &'static str,
     path: PathBuf,
     body: Vec<u8>,
     continued: Option<String>,
@@ -97,16 +105,16 @@ struct Recorded {
 
 /// The recorded answers with this file ending.
 fn recorded(ending: &str) -> Vec<Recorded> {
-    let of = |provider: &'static str| {
-        let paths = files(provider, "responses").into_iter();
+    let of = |folder: &'static str| {
+        let paths = files(folder, "responses").into_iter();
         paths.filter(|path| path.extension().is_some_and(|found| found == ending)).map(move |path| Recorded {
-            provider,
+            folder,
             body: fs::read(&path).expect("a golden file"),
             continued: fs::read_to_string(path.with_extension("prefix")).ok(),
             path,
         })
     };
-    PROVIDERS.into_iter().flat_map(of).collect()
+    FOLDERS.into_iter().flat_map(of).collect()
 }
 
 fn compare(path: &Path, ending: &str, found: &str) {
@@ -120,37 +128,43 @@ fn compare(path: &Path, ending: &str, found: &str) {
 
 #[test]
 fn whole_answers() {
-    for Recorded { provider, path, body, continued } in recorded("json") {
-        compare(&path, "pieces", &whole(provider, &body, continued));
+    for Recorded { folder, path, body, continued } in recorded("json") {
+        compare(&path, "pieces", &whole(folder, &body, continued));
     }
 }
 
 #[test]
 fn streams_at_every_split() {
-    for Recorded { provider, path, body, continued } in recorded("sse") {
-        let expected = streamed(provider, &[&body], continued.clone());
+    for Recorded { folder, path, body, continued } in recorded("sse") {
+        let expected = streamed(folder, &[&body], continued.clone());
         compare(&path, "pieces", &expected);
         for cut in 1..body.len() {
             let (before, after) = body.split_at(cut);
-            let found = streamed(provider, &[before, after], continued.clone());
+            let found = streamed(folder, &[before, after], continued.clone());
             assert_eq!(found, expected, "{} cut at {cut}", path.display());
         }
         let single: Vec<&[u8]> = body.chunks(1).collect();
-        assert_eq!(streamed(provider, &single, continued.clone()), expected, "{} byte by byte", path.display());
+        assert_eq!(streamed(folder, &single, continued.clone()), expected, "{} byte by byte", path.display());
     }
 }
 
 #[test]
 fn refusals_of_every_shape() {
+    let model = Asked { form: Form::Chat, model: "gpt-0", hosted: false };
+    refusals("openai", "openai", model);
+    refusals(CONVERSATIONS, "mistral", Asked { form: Form::Conversations, model: "ag_1", hosted: true });
+}
+
+fn refusals(folder: &str, provider: &str, asked: Asked<'_>) {
     let key = Some(HeaderValue::from_static("Bearer sk-of-the-operator"));
     let (sent, secrets) = (Sent { key, is_own: false }, Secrets::default());
-    for path in files("openai", "refusals") {
+    for path in files(folder, "refusals") {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let status = name.split('_').next().and_then(|status| status.parse().ok()).expect("a status");
         let body = fs::read(&path).expect("a golden file");
         let key_place = "OPENAI_API_KEY";
-        let refusal = Refusal { status, body: &body, model: "gpt-0", sent: &sent, key_place, secrets: &secrets };
-        let Fault { failure, class, .. } = refused(&refusal, &origin("openai", status));
+        let refusal = Refusal { status, body: &body, asked, sent: &sent, key_place, secrets: &secrets };
+        let Fault { failure, class, .. } = refused(&refusal, &origin(provider, status));
         let Failure { reason, message, metadata, violations, retry_after_ms, resource } = failure;
         assert_eq!(violations, [], "{name}");
         let mut told = format!("{reason:?} {class:?}\n{message}\n");
@@ -240,7 +254,15 @@ fn said_bytes(piece: &Piece) -> usize {
             other => panic!("{other:?} is not one text"),
         },
         Piece::Call { index: _, name: _, arguments } => arguments.len(),
-        Piece::Chunk(_) | Piece::Finish(_) | Piece::Usage(_) => 0,
+        Piece::Chunk(_)
+        | Piece::Message
+        | Piece::ToolStarted { .. }
+        | Piece::ToolArguments { .. }
+        | Piece::ToolDone { .. }
+        | Piece::HandoffStarted { .. }
+        | Piece::HandoffDone { .. }
+        | Piece::Finish(_)
+        | Piece::Usage(_) => 0,
     }
 }
 
