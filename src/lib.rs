@@ -6,9 +6,9 @@
 //! The folders are the architecture, and these are the only imports between them:
 //!
 //! ```text
-//! main -> config, cli, server        server -> grpc, engine, store, upstream, offline, config
-//! grpc -> engine, domain, proto      engine -> store, upstream, domain
-//! store -> domain                    upstream -> domain            cli -> proto, config
+//! main -> config, cli, server        server -> grpc, engine, store, upstream, tools, offline, config
+//! grpc -> engine, domain, proto      engine -> store, upstream, tools, domain
+//! store, upstream, tools -> domain                                 cli -> proto, config
 //! domain, offline, config, proto -> nothing of ours
 //! ```
 //!
@@ -28,4 +28,5 @@ pub mod offline;
 pub mod proto;
 pub mod server;
 pub mod store;
+pub mod tools;
 pub mod upstream;

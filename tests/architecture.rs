@@ -6,13 +6,14 @@ use std::{
 };
 
 /// Each room, and the rooms that it may name.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("main", &["config", "cli", "server"]),
-    ("server", &["grpc", "engine", "store", "upstream", "offline", "config"]),
+    ("server", &["grpc", "engine", "store", "upstream", "tools", "offline", "config"]),
     ("grpc", &["engine", "domain", "proto"]),
-    ("engine", &["store", "upstream", "domain"]),
+    ("engine", &["store", "upstream", "tools", "domain"]),
     ("store", &["domain"]),
     ("upstream", &["domain"]),
+    ("tools", &["domain"]),
     ("cli", &["proto", "config"]),
     ("domain", &[]),
     ("offline", &[]),

@@ -65,6 +65,7 @@ fn entries() -> Vec<Kind> {
             tool_call_id: "c".into(),
             content: chunks,
             is_error: true,
+            ..FunctionResult::default()
         })),
         entry(entry::Kind::ToolExecution(ToolExecution { name: "t".into(), ..ToolExecution::default() })),
         entry(entry::Kind::AgentHandoff(AgentHandoff { next_agent_id: "a".into(), ..AgentHandoff::default() })),

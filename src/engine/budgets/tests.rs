@@ -96,6 +96,7 @@ fn ended(id: TurnId, state: TurnState) -> Ended {
         parent_id: None,
         model: String::new(),
         agent_id: None,
+        agent_version: None,
         outputs: Vec::new(),
         usage: Usage::default(),
         cost: None,
