@@ -25,6 +25,7 @@ mod keys;
 mod leaks;
 mod limits;
 mod listing;
+mod mcp;
 mod models;
 mod offline_sdk;
 mod offline_strictness;

@@ -260,7 +260,7 @@ impl Opening<'_> {
             open: open.clone(),
             _open: open.clone().drop_guard(),
         };
-        self.tasks.spawn(keep(running, program, say_ended, open));
+        self.tasks.spawn(keep(running, program, self.signals.clone(), say_ended, open));
         connection
     }
 }
@@ -281,6 +281,7 @@ struct Program {
 async fn keep(
     running: Running,
     mut program: Option<Program>,
+    signals: Arc<Signals>,
     say_ended: watch::Sender<Option<Ended>>,
     open: CancellationToken,
 ) {
@@ -298,6 +299,7 @@ async fn keep(
         }
         () = open.cancelled() => "was ended".to_owned(),
     };
+    let why = broken_off(program.as_ref(), &signals).unwrap_or(why);
     say_ended.send_replace(Some(Ended { why, at: Instant::now() }));
     cancel.cancel();
     if !is_served {
@@ -319,13 +321,18 @@ async fn status(program: Option<&mut Program>) -> String {
 /// Why there is no more output.
 async fn silence_text(program: Option<&mut Program>) -> String {
     let Some(program) = program else { return "closed the connection".into() };
-    if program.was_too_long.load(Ordering::Relaxed) {
-        return format!("wrote a line of more than {MESSAGE_BYTES} bytes");
-    }
     match timeout(LAST_WORDS, program.process.ended()).await {
         Ok(status) => format!("ended ({status})"),
-        Err(_) => "closed its output, or asked without reading the answers".into(),
+        Err(_) => "closed its output".into(),
     }
+}
+
+/// Why it was us who ended it, though nobody asked for that.
+fn broken_off(program: Option<&Program>, signals: &Signals) -> Option<String> {
+    if program.is_some_and(|program| program.was_too_long.load(Ordering::Relaxed)) {
+        return Some(format!("wrote a line of more than {MESSAGE_BYTES} bytes"));
+    }
+    signals.is_pestered().then(|| "asked and asked without reading the answers".into())
 }
 
 /// What a server may ask of us: nothing but whether we are there. We offer neither a model nor a person nor files.

@@ -70,6 +70,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Guarded<T> {
                 },
                 request @ JsonRpcMessage::Request(_) => {
                     if self.unanswered.fetch_add(1, Ordering::Relaxed) >= UNANSWERED {
+                        self.signals.pester();
                         return None;
                     }
                     return Some(request);

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,6 +20,7 @@ pub(super) struct Signals {
     /// Of each call that is under way the last that was said: a flood overwrites itself.
     calls: Mutex<HashMap<ProgressToken, watch::Sender<String>>>,
     listing: AtomicU64,
+    pestered: AtomicBool,
 }
 
 /// The progress of a call. Dropping it ends the interest.
@@ -52,6 +53,16 @@ impl Signals {
     /// Grows with each change of the tools.
     pub(super) fn listing(&self) -> u64 {
         self.listing.load(Ordering::Relaxed)
+    }
+
+    /// The server asks and does not read the answers; the connection was broken off for it.
+    pub(super) fn pester(&self) {
+        self.pestered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it did.
+    pub(super) fn is_pestered(&self) -> bool {
+        self.pestered.load(Ordering::Relaxed)
     }
 
     /// No panic can leave it half changed.
