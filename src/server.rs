@@ -1,6 +1,7 @@
 //! The composition root: opens the store, connects the provider, serves, drains.
 
 mod check;
+mod mcp;
 mod upstream;
 
 use std::{fmt, future::Future, io, time::Duration};
@@ -23,6 +24,8 @@ pub enum Error {
     Store(store::OpenError),
     /// The provider is configured so that it cannot be asked.
     Provider(String),
+    /// A server of tools is configured so that it cannot be used.
+    Tools(String),
     /// The network failed.
     Network(io::Error),
     /// The store stopped working; a restart finds all that was acknowledged.
@@ -34,6 +37,7 @@ impl fmt::Display for Error {
         match self {
             Error::Store(error) => write!(f, "{error}"),
             Error::Provider(text) => write!(f, "the provider cannot be used: {text}"),
+            Error::Tools(text) => f.write_str(text),
             Error::Network(error) => write!(f, "the network failed: {error}"),
             Error::StoreFailed => {
                 f.write_str("the store cannot be written any more; nothing acknowledged is lost, a restart recovers it")
@@ -48,12 +52,15 @@ impl std::error::Error for Error {
         match self {
             Error::Store(error) => error.source(),
             Error::Network(error) => error.source(),
-            Error::Provider(_) | Error::StoreFailed => None,
+            Error::Provider(_) | Error::Tools(_) | Error::StoreFailed => None,
         }
     }
 }
 
-pub use self::check::{ProviderCheck, check_providers};
+pub use self::{
+    check::{ProviderCheck, check_providers},
+    mcp::{ToolCheck, ToolsCheck, check_tools},
+};
 /// The models that `--offline` serves.
 pub use crate::offline::MODELS as OFFLINE_MODELS;
 

@@ -15,6 +15,7 @@ mod money;
 mod progress;
 pub mod providers;
 pub mod serve;
+pub mod tools;
 
 use std::{future::Future, process::ExitCode};
 
@@ -22,7 +23,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime;
 
 pub use self::failure::Failure;
-use self::{chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs, serve::ServeArgs};
+use self::{
+    chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs, serve::ServeArgs,
+    tools::ToolsArgs,
+};
 
 const LONG_ABOUT: &str = "\
 Conversations with language models, kept on your own machine and served over gRPC.
@@ -45,8 +49,9 @@ For real (the key is read from the environment or a file, never from a flag):
 
 Without a key the service runs all the same: what is stored can be read, and turns are refused with API_KEY_MISSING.
 
-Check the providers and their keys:
+Check the providers and their keys, and the servers of tools:
   causerie providers
+  causerie tools
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -95,6 +100,9 @@ pub enum Command {
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),
+    /// Show what the configured tool servers offer: their state, their tools, the schemas of one.
+    #[command(after_help = tools::AFTER_HELP)]
+    Tools(ToolsArgs),
     /// Write conversations, with all their versions, as JSON Lines.
     ///
     /// One ExportRecord a line in protobuf's JSON. Exports of the same store differ only in the first line, which has the
@@ -114,14 +122,17 @@ pub fn parse() -> Command {
     line.command.unwrap_or(Command::Serve(line.serve))
 }
 
-/// At the top and by `providers` the settings of `serve` are accepted, but not shown: they would bury the rest.
+/// At the top, by `providers` and by `tools` the settings of `serve` are accepted, but not shown: they would bury the rest.
 fn definition() -> clap::Command {
-    CommandLine::command().mut_args(|argument| argument.hide(true)).mut_subcommand("providers", |providers| {
-        providers.mut_args(|argument| {
-            let hidden = !["config", "offline"].contains(&argument.get_id().as_str());
+    let shown = ["config", "offline", "of", "tool"];
+    let hide = |command: clap::Command| {
+        command.mut_args(|argument| {
+            let hidden = !shown.contains(&argument.get_id().as_str());
             argument.hide(hidden)
         })
-    })
+    };
+    let command = CommandLine::command().mut_args(|argument| argument.hide(true));
+    command.mut_subcommand("providers", hide).mut_subcommand("tools", hide)
 }
 
 /// Runs a command that needs nothing of the service but its address.

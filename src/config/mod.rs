@@ -4,7 +4,7 @@
 //! command line's help and the README's table follow from it. Flags win over the environment, the environment over the
 //! file, the file over the default. All faults are reported at once, each with where its value came from.
 //!
-//! Sections with names that the operator chooses (providers, their models, budgets) stand in the file. The built-in provider is
+//! Sections with names that the operator chooses (providers, their models, budgets, MCP servers) stand in the file. The built-in provider is
 //! read like any other; only its settings have flags and rows.
 //!
 //! This module knows nothing of the rest of the house.
@@ -17,6 +17,7 @@ mod file;
 mod key;
 mod limits;
 mod log;
+mod mcp;
 mod model;
 mod problem;
 mod provider;
@@ -39,6 +40,7 @@ pub use self::{
     events::Events,
     limits::Limits,
     log::{Log, LogFormat},
+    mcp::{McpServer, McpTransport},
     model::{Model, Price},
     problem::{ConfigError, Problem},
     provider::{Dialect, KeyHeader, MaxTokensField, Provider},
@@ -76,6 +78,8 @@ pub struct Config {
     pub breaker: Breaker,
     /// What may be spent.
     pub budgets: Vec<Budget>,
+    /// The servers whose tools models may use, by their names.
+    pub mcp: Vec<McpServer>,
     /// How turns run.
     pub turns: Turns,
     /// What a client may take.
@@ -164,6 +168,7 @@ impl Config {
             retry: Retry::read(from),
             breaker: Breaker::read(from),
             budgets: Vec::new(),
+            mcp: McpServer::read_all(from),
             turns: Turns::read(from),
             limits: Limits::read(from),
             events: Events::read(from),

@@ -6,6 +6,7 @@
 //! Keys, prompts and answers never get into failures or logs, even where a provider quotes them (`secrets`); of the public types only [`Piece`] shows its content in `Debug`.
 //! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
+mod bearer;
 mod card;
 mod catalogue;
 mod chat;
@@ -30,6 +31,7 @@ mod sse;
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::{
+    bearer::Bearer,
     card::ModelCard,
     catalogue::{Card, Catalogue, Override, Price},
     chat::{Dialect, MaxTokensField},

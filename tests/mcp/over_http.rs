@@ -87,10 +87,11 @@ async fn a_lost_session_is_replaced_and_the_refused_call_made_in_it() {
     let servers = servers(&peer, &[]);
     for (lost, session) in [(Lost::NotFound, "second"), (Lost::BadRequest, "third")] {
         servers.tools("peer").await.expect("listed");
-        let mut script = peer.script();
-        (script.lost, script.session) = (lost, session);
-        script.methods.clear();
-        drop(script);
+        {
+            let mut script = peer.script();
+            (script.lost, script.session) = (lost, session);
+            script.methods.clear();
+        }
         assert_eq!(text(&call(&servers, "peer", "echo", "{}").await), session);
         servers.tools("peer").await.expect("listed anew");
         let methods = peer.script().methods.clone();

@@ -73,7 +73,7 @@ impl Kept {
 
     fn text(&mut self, mut text: String) {
         let bytes = text.len();
-        let kept = text.floor_char_boundary(self.left);
+        let kept = (0..=self.left.min(bytes)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
         if kept < bytes {
             text.truncate(kept);
             text.push_str(&format!("\n[cut here: {bytes} bytes, and {} are kept of a result]", self.max_bytes));
