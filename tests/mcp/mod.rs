@@ -1,5 +1,6 @@
 //! MCP servers: those that others wrote, and those that nobody should have written.
 
+mod cli;
 mod faults;
 mod foreign;
 mod http_peer;

@@ -12,7 +12,7 @@ use rmcp::{
     ClientHandler, RoleClient, ServiceExt,
     model::{
         ClientCapabilities, ClientConfig, ErrorData, Implementation, ListRootsRequestMethod, PaginatedRequestParams,
-        Tool,
+        ProtocolVersion, Tool,
     },
     service::{Peer, RequestContext, RunningService},
     transport::{Transport, async_rw::AsyncRwTransport},
@@ -341,7 +341,10 @@ pub(super) struct Handler;
 
 impl ClientHandler for Handler {
     fn get_info(&self) -> ClientConfig {
-        ClientConfig::new(ClientCapabilities::default(), Implementation::new("causerie", env!("CARGO_PKG_VERSION")))
+        let own = Implementation::new("causerie", env!("CARGO_PKG_VERSION"));
+        // The last version that begins with a handshake, which the servers of today know.
+        ClientConfig::new(ClientCapabilities::default(), own)
+            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
     }
 
     #[expect(deprecated, reason = "servers of today still ask, and are told that there are none")]
