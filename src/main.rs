@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use causerie::{
-    cli::{self, Command, Failure, agents, chat, export, import, providers, serve},
+    cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools},
     config::Config,
-    server::{Error, OFFLINE_MODELS, ProviderCheck, Server, check_providers},
+    server::{
+        Error, OFFLINE_MODELS, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
+    },
 };
 use tokio::net::TcpListener;
 
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
         Command::Agents(args) => cli::run(agents::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
+        Command::Tools(args) => args.config().and_then(|config| cli::run(show_tools(args, config))),
         Command::Export(args) => cli::run(export::run(args)),
         Command::Import(args) => cli::run(import::run(args)),
     })
@@ -76,4 +79,21 @@ fn row(check: ProviderCheck) -> providers::Row {
         problem,
         is_usable,
     }
+}
+
+async fn show_tools(args: tools::ToolsArgs, config: Config) -> Result<(), Failure> {
+    tools::run(&args, async {
+        let found = check_tools(&config, args.server()).await.map_err(|error| Failure::caused(&error))?;
+        Ok(found.into_iter().map(group).collect())
+    })
+    .await
+}
+
+fn group(check: ToolsCheck) -> tools::Group {
+    let ToolsCheck { name, place, info, problem, tools } = check;
+    let tool = |tool: ToolCheck| {
+        let ToolCheck { name, own_name, description, parameters } = tool;
+        tools::Row { name, own_name, description, parameters }
+    };
+    tools::Group { name, place, info, problem, tools: tools.into_iter().map(tool).collect() }
 }

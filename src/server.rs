@@ -2,6 +2,7 @@
 
 mod agents;
 mod check;
+mod mcp;
 mod tools;
 mod upstream;
 
@@ -79,7 +80,10 @@ impl std::error::Error for Error {
     }
 }
 
-pub use self::check::{ProviderCheck, check_providers};
+pub use self::{
+    check::{ProviderCheck, check_providers},
+    mcp::{ToolCheck, ToolsCheck, check_tools},
+};
 /// The models that `--offline` serves.
 pub use crate::offline::MODELS as OFFLINE_MODELS;
 
@@ -108,7 +112,7 @@ impl Server {
             false => None,
         };
         let models = upstream::models(&config, offline.as_ref())?;
-        let tools = Tools { http: tools::http(&config)?, mcp: McpServers::default() };
+        let tools = Tools { http: tools::http(&config)?, mcp: McpServers::new(mcp::servers(&config)?) };
         let store = open(&config).await?;
         let engine = Engine::new(store.clone(), models, tools, engine_options(&config));
         let recovered = engine.recover().await.map_err(|failure| Error::Recovery(failure.message))?;

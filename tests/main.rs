@@ -26,6 +26,7 @@ mod keys;
 mod leaks;
 mod limits;
 mod listing;
+mod mcp;
 mod models;
 mod offline_conversations;
 mod offline_sdk;

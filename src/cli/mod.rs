@@ -17,6 +17,7 @@ mod progress;
 pub mod providers;
 pub mod serve;
 mod table;
+pub mod tools;
 
 use std::{future::Future, process::ExitCode};
 
@@ -26,7 +27,7 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs,
+    serve::ServeArgs, tools::ToolsArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -50,8 +51,9 @@ For real (the key is read from the environment or a file, never from a flag):
 
 Without a key the service runs all the same: what is stored can be read, and turns are refused with API_KEY_MISSING.
 
-Check the providers and their keys:
+Check the providers and their keys, and the servers of tools:
   causerie providers
+  causerie tools
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -103,6 +105,9 @@ pub enum Command {
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),
+    /// Show what the configured tool servers offer: their state, their tools, the schemas of one.
+    #[command(after_help = tools::AFTER_HELP)]
+    Tools(ToolsArgs),
     /// Write conversations, with all their versions, as JSON Lines.
     ///
     /// One ExportRecord a line in protobuf's JSON. Exports of the same store differ only in the first line, which has the
@@ -122,14 +127,17 @@ pub fn parse() -> Command {
     line.command.unwrap_or(Command::Serve(line.serve))
 }
 
-/// At the top and by `providers` the settings of `serve` are accepted, but not shown: they would bury the rest.
+/// At the top, by `providers` and by `tools` the settings of `serve` are accepted, but not shown: they would bury the rest.
 fn definition() -> clap::Command {
-    CommandLine::command().mut_args(|argument| argument.hide(true)).mut_subcommand("providers", |providers| {
-        providers.mut_args(|argument| {
-            let hidden = !["config", "offline"].contains(&argument.get_id().as_str());
+    let shown = ["config", "offline", "of", "tool"];
+    let hide = |command: clap::Command| {
+        command.mut_args(|argument| {
+            let hidden = !shown.contains(&argument.get_id().as_str());
             argument.hide(hidden)
         })
-    })
+    };
+    let command = CommandLine::command().mut_args(|argument| argument.hide(true));
+    command.mut_subcommand("providers", hide).mut_subcommand("tools", hide)
 }
 
 /// Runs a command that needs nothing of the service but its address.

@@ -131,7 +131,11 @@ pub fn bind(config: &Config) -> Result<TcpListener, Failure> {
 /// Starts the log, on stderr. To be called once.
 pub fn start_log(log: &Log) -> Result<(), Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(format!("the log cannot be started: {error}"));
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| wrong(&error))?;
+    let mut filter = EnvFilter::try_new(&log.level).map_err(|error| wrong(&error))?;
+    if !log.content {
+        // The MCP SDK logs whole messages, at any level: tools' arguments and results.
+        filter = filter.add_directive("rmcp=off".parse().map_err(|error| wrong(&error))?);
+    }
     let colours = std::io::stderr().is_terminal();
     let log_lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let started = match log.format {

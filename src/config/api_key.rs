@@ -86,9 +86,38 @@ impl KeySource {
         check_count(section, header, caller_keys);
         match (header, file, command) {
             (KeyHeader::None, ..) => KeySource::NotNeeded,
-            (KeyHeader::Bearer | KeyHeader::ApiKey, Some(path), _) => of_file(section, path),
+            (KeyHeader::Bearer | KeyHeader::ApiKey, Some(path), _) => of_file(section, "key_file", path),
             (KeyHeader::Bearer | KeyHeader::ApiKey, None, Some(command)) => KeySource::Command(command),
             (KeyHeader::Bearer | KeyHeader::ApiKey, None, None) => of_variable(section, variable),
+        }
+    }
+}
+
+impl KeySource {
+    /// Reads the settings of a bearer token, of which there may be none or one.
+    pub(super) fn read_bearer(section: &mut Section<'_, '_>) -> KeySource {
+        const NAMES: [&str; 3] = ["bearer_token_env", "bearer_token_file", "bearer_token_command"];
+        let variable =
+            section.optional(NAMES[0], Rule::key_variable(), "The environment variable that holds the bearer token.");
+        let file = section.optional(
+            NAMES[1],
+            Rule::path().hidden(),
+            "A file with the bearer token in it. A changed file counts when the token before it is refused.",
+        );
+        let command = section.optional(
+            NAMES[2],
+            Rule::command(),
+            "A program that prints the bearer token and its arguments. It is run again when the token is refused.",
+        );
+        let named: Vec<&str> = NAMES.into_iter().filter(|name| section.names(name)).collect();
+        if let [first, second, ..] = named.as_slice() {
+            section.reject(second, format!("cannot be set beside {first}: a server gets one token"));
+        }
+        match (variable, file, command) {
+            (None, None, None) => KeySource::NotNeeded,
+            (_, Some(path), _) => of_file(section, NAMES[1], path),
+            (_, None, Some(command)) => KeySource::Command(command),
+            (variable @ Some(_), None, None) => of_variable(section, variable),
         }
     }
 }
@@ -117,13 +146,13 @@ fn check_count(section: &mut Section<'_, '_>, header: KeyHeader, caller_keys: bo
     }
 }
 
-fn of_file(section: &mut Section<'_, '_>, path: PathBuf) -> KeySource {
+fn of_file(section: &mut Section<'_, '_>, setting: &str, path: PathBuf) -> KeySource {
     let key = match fs::read_to_string(&path) {
         Ok(text) => ApiKey::parse(&text).map_err(str::to_owned),
         Err(error) => Err(format!("must name a file that holds the key and can be read ({error})")),
     };
     if let Err(text) = key {
-        section.reject("key_file", text);
+        section.reject(setting, text);
     }
     KeySource::File(path)
 }

@@ -4,8 +4,8 @@
 //! command line's help and the README's table follow from it. Flags win over the environment, the environment over the
 //! file, the file over the default. All faults are reported at once, each with where its value came from.
 //!
-//! Sections with names that the operator chooses (providers, their models, budgets, agents, tools, secrets) stand in the file.
-//! The built-in provider is read like any other; only its settings have flags and rows.
+//! Sections with names that the operator chooses (providers, their models, budgets, agents, MCP servers, tools, secrets) stand in
+//! the file. The built-in provider is read like any other; only its settings have flags and rows.
 //!
 //! This module knows nothing of the rest of the house.
 
@@ -18,6 +18,7 @@ mod file;
 mod key;
 mod limits;
 mod log;
+mod mcp;
 mod model;
 mod problem;
 mod provider;
@@ -43,6 +44,7 @@ pub use self::{
     events::Events,
     limits::Limits,
     log::{Log, LogFormat},
+    mcp::{McpServer, McpTransport},
     model::{Model, Price},
     problem::{ConfigError, Problem},
     provider::{Dialect, KeyHeader, MaxTokensField, Provider},
@@ -84,6 +86,8 @@ pub struct Config {
     pub budgets: Vec<Budget>,
     /// Agents that are there whoever calls.
     pub agents: Vec<Agent>,
+    /// The servers whose tools models may use, by their names.
+    pub mcp: Vec<McpServer>,
     /// How turns run.
     pub turns: Turns,
     /// The tools that the service runs.
@@ -175,6 +179,7 @@ impl Config {
             breaker: Breaker::read(from),
             budgets: Vec::new(),
             agents: Agent::read_all(from),
+            mcp: McpServer::read_all(from),
             turns: Turns::read(from),
             tools: Tools::read(from),
             limits: Limits::read(from),

@@ -159,7 +159,7 @@ impl Provider {
             key,
             key_header,
             caller_keys,
-            headers: headers(section),
+            headers: headers(section, &OF_KEYS, "key_env, key_file or key_command"),
             connect_timeout: timeouts.connect,
             first_byte_timeout: timeouts.first_byte,
             idle_timeout: timeouts.idle,
@@ -265,23 +265,14 @@ impl Limits {
     }
 }
 
-/// Those that carry a key have settings of their own, and those that frame a request are the program's.
-const NOT_SETTABLE: [&str; 12] = [
-    "authorization",
-    "api-key",
-    "x-api-key",
-    "x-provider-api-key",
-    "host",
-    "content-type",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "upgrade",
-    "accept",
-];
+/// What frames a request is the program's.
+const FRAMING: [&str; 8] =
+    ["host", "content-type", "content-length", "transfer-encoding", "connection", "te", "upgrade", "accept"];
+/// Those that carry a key have settings of their own.
+const OF_KEYS: [&str; 4] = ["authorization", "api-key", "x-api-key", "x-provider-api-key"];
 
-fn headers(section: &mut Section<'_, '_>) -> HeaderMap {
+/// The table of headers that are sent with every request. Those of keys can't be set, which come from elsewhere.
+pub(super) fn headers(section: &mut Section<'_, '_>, of_keys: &[&str], keys: &str) -> HeaderMap {
     let key = section.key().name("headers");
     let from = section.reader();
     let names = from.values_in(&key);
@@ -289,11 +280,13 @@ fn headers(section: &mut Section<'_, '_>) -> HeaderMap {
     for name in names {
         let value = from.named(key.clone()).optional(&name, Rule::header(), "A header that is sent with every call.");
         let fault = match HeaderName::from_bytes(name.as_bytes()) {
-            Err(_) => "is no name of a header",
-            Ok(header) if NOT_SETTABLE.contains(&header.as_str()) => {
-                "cannot be set here: keys come from key_env, key_file or key_command, and what frames a request is the program's"
+            Err(_) => "is no name of a header".to_owned(),
+            Ok(header) if [of_keys, &FRAMING].concat().contains(&header.as_str()) => {
+                format!("cannot be set here: keys come from {keys}, and what frames a request is the program's")
             }
-            Ok(header) if headers.contains_key(&header) => "is set twice: capital letters make no difference",
+            Ok(header) if headers.contains_key(&header) => {
+                "is set twice: capital letters make no difference".to_owned()
+            }
             Ok(header) => {
                 headers.extend(value.map(|value| (header, value)));
                 continue;

@@ -264,6 +264,36 @@ impl Rule<String> {
         rule.hidden()
     }
 
+    /// A text that a program is given: an argument, or a variable of its environment. It may be a secret.
+    pub(super) fn argument() -> Rule<String> {
+        let rule = Rule::new("TEXT", "a text of at most 32768 bytes", |text| {
+            (text.len() <= 32_768 && !text.contains('\0')).then(|| text.to_owned())
+        });
+        rule.hidden()
+    }
+
+    /// The name of any environment variable.
+    pub(super) fn variable() -> Rule<String> {
+        let allowed = "the name of an environment variable: letters, digits and _, such as HTTP_PROXY";
+        Rule::new("VARIABLE", allowed, |text| {
+            let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let named = allowed && !text.starts_with(|first: char| first.is_ascii_digit());
+            ((1..=128).contains(&text.len()) && named).then(|| text.to_owned())
+        })
+    }
+
+    /// An address that is asked as it is. Its query may hold a key.
+    pub(super) fn url() -> Rule<String> {
+        let allowed =
+            "http:// or https://, a host and perhaps a port, a path and a query, without user name and fragment";
+        let rule = Rule::new("URL", allowed, |text| {
+            let url = Url::parse(text).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_graphic()))?;
+            let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+            (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then(|| text.to_owned())
+        });
+        rule.hidden()
+    }
+
     /// A command line that no shell runs.
     pub(super) fn command() -> Rule<String> {
         Rule::new("COMMAND", "a program and its arguments, quoted as in a shell", |text| {

@@ -1,5 +1,6 @@
 mod budgets;
 mod keys;
+mod mcp;
 mod models;
 mod providers;
 mod tools;

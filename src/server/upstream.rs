@@ -131,7 +131,7 @@ fn stand_in(provider: &config::Provider, offline: &Offline) -> upstream::Options
     }
 }
 
-fn key_source(key: &config::KeySource) -> KeySource {
+pub(super) fn key_source(key: &config::KeySource) -> KeySource {
     match key {
         config::KeySource::NotNeeded => KeySource::NotNeeded,
         config::KeySource::Missing { variable: _ } => KeySource::None,

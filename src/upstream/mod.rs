@@ -7,6 +7,7 @@
 //! Nothing here retries: a [`Fault`] says whether and when that is worth while.
 
 mod answer;
+mod bearer;
 mod card;
 mod catalogue;
 mod chat;
@@ -36,6 +37,7 @@ mod sse;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 pub use self::{
+    bearer::Bearer,
     card::ModelCard,
     catalogue::{Card, Catalogue, Override, Price},
     chat::{Dialect, MaxTokensField},

@@ -28,6 +28,13 @@ pub(crate) const BUF: Program = Program {
     to_enable: "npm install --prefix DIR @bufbuild/buf && export CAUSERIE_BUF=$PWD/DIR/node_modules/.bin/buf",
 };
 
+/// An MCP server of the protocol's own makers.
+pub(crate) const MCP_EVERYTHING: Program = Program {
+    variable: "CAUSERIE_MCP_EVERYTHING",
+    to_enable: "npm install --prefix DIR @modelcontextprotocol/server-everything && \
+                export CAUSERIE_MCP_EVERYTHING=$PWD/DIR/node_modules/.bin/mcp-server-everything",
+};
+
 impl Program {
     /// Where it is, if the environment says so.
     pub(crate) fn path(&self) -> Option<OsString> {
