@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use causerie::{
     cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools},
     config::Config,
-    server::{
-        Error, OFFLINE_MODELS, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
-    },
+    server::{Error, OFFLINE_MODELS, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools},
 };
 use tokio::net::TcpListener;
 

@@ -92,6 +92,7 @@ pub struct Server {
     config: Config,
     store: Store,
     engine: Engine,
+    mcp: McpServers,
     offline: Option<Offline>,
 }
 
@@ -112,7 +113,8 @@ impl Server {
             false => None,
         };
         let models = upstream::models(&config, offline.as_ref())?;
-        let tools = Tools { http: tools::http(&config)?, mcp: McpServers::new(mcp::servers(&config)?) };
+        let mcp = McpServers::new(mcp::servers(&config)?);
+        let tools = Tools { http: tools::http(&config)?, mcp: mcp.clone() };
         let store = open(&config).await?;
         let engine = Engine::new(store.clone(), models, tools, engine_options(&config));
         let recovered = engine.recover().await.map_err(|failure| Error::Recovery(failure.message))?;
@@ -120,7 +122,7 @@ impl Server {
             tracing::warn!(turns = recovered, "turns that were cut off while tools ran are kept as incomplete");
         }
         agents::declare(&config, &engine).await?;
-        Ok(Server { config, store, engine, offline })
+        Ok(Server { config, store, engine, mcp, offline })
     }
 
     /// What the store has done since it was opened.
@@ -131,8 +133,9 @@ impl Server {
     /// Serves until `shutdown`, then drains: no new turns, running ones may finish under `shutdown.grace`, streams end with a
     /// terminal event.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Server { config, store, engine, offline } = self;
+        let Server { config, store, engine, mcp, offline } = self;
         let served = serve(listener, &config, &engine, &store, shutdown).await;
+        mcp.close().await;
         if let Some(offline) = offline
             && let Err(error) = offline.stop().await
         {

@@ -148,6 +148,26 @@ impl Outputs {
         })
     }
 
+    /// The output that ended with this event.
+    pub fn ended_by(&self, kind: &EventKind) -> Option<&Arc<Entry>> {
+        match kind {
+            EventKind::ToolExecutionDone { entry_id, .. }
+            | EventKind::AgentHandoffDone { entry_id, .. }
+            | EventKind::HumanHandoff { entry_id, .. } => self.get(*entry_id),
+            EventKind::ResponseStarted { .. }
+            | EventKind::MessageOutputDelta { .. }
+            | EventKind::FunctionCallDelta { .. }
+            | EventKind::ToolExecutionStarted { .. }
+            | EventKind::ToolExecutionDelta { .. }
+            | EventKind::AgentHandoffStarted { .. }
+            | EventKind::UpstreamRetry { .. }
+            | EventKind::UpstreamSwitched { .. }
+            | EventKind::EntryDone { .. }
+            | EventKind::ResponseDone { .. }
+            | EventKind::ResponseError { .. } => None,
+        }
+    }
+
     /// The model has finished what it began. Gives what ended by that.
     pub fn finish(&mut self, at: Time) -> Vec<Arc<Entry>> {
         let open = self.slots.iter_mut().filter(|slot| matches!(slot, Slot::Open(_)));

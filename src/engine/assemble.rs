@@ -13,7 +13,7 @@ use crate::{
     domain::{
         Chunk, EntryId, EventKind, Failure, FinishReason, Reason, Time,
         entry::Confirmation,
-        event::{Author, CallHead},
+        event::{Author, CallHead, ToolHead},
         ids::EntryKind,
     },
     upstream::Piece,
@@ -26,6 +26,8 @@ pub(super) struct Assembler {
     outputs: u32,
     message: Option<Message>,
     calls: Vec<Call>,
+    /// What the provider itself does within this answer.
+    owns: Vec<Own>,
     /// Why the model stopped, once it said so.
     pub(super) finish: Option<FinishReason>,
 }
@@ -44,6 +46,16 @@ struct Message {
 enum Flow {
     Text,
     Thinking,
+}
+
+/// A tool that the provider runs, or a handoff between its agents.
+#[derive(Clone)]
+struct Own {
+    index: u32,
+    entry_id: EntryId,
+    output_index: u32,
+    /// Of a tool.
+    name: Arc<str>,
 }
 
 struct Call {
@@ -66,7 +78,8 @@ pub(super) struct Held {
 impl Assembler {
     /// For the first model that is asked.
     pub(super) fn new(author: Author, tools: Arc<Toolset>) -> Assembler {
-        Assembler { author: Arc::new(author), tools, outputs: 0, message: None, calls: Vec::new(), finish: None }
+        let (author, calls, owns) = (Arc::new(author), Vec::new(), Vec::new());
+        Assembler { author, tools, outputs: 0, message: None, calls, owns, finish: None }
     }
 
     /// Who writes at the moment.
@@ -84,6 +97,7 @@ impl Assembler {
     pub(super) fn written_by(&mut self, author: Author) {
         self.finish = None;
         self.calls.retain(|call| matches!(call.kind, CallKind::Shown { .. }));
+        self.owns.clear();
         if *self.author != author {
             self.author = Arc::new(author);
             if let Some(message) = &mut self.message {
@@ -95,6 +109,7 @@ impl Assembler {
     /// The model has finished an answer: what it asked of the service, in its order. What comes next is a new answer.
     pub(super) fn end_round(&mut self) -> Vec<Held> {
         self.message = None;
+        self.owns.clear();
         let calls = std::mem::take(&mut self.calls).into_iter();
         let held = calls.filter_map(|call| match call.kind {
             CallKind::Held(held) => Some(held),
@@ -120,13 +135,18 @@ impl Assembler {
                 self.finish = Some(reason);
                 Ok(None)
             }
-            Piece::Message
-            | Piece::ToolStarted { .. }
-            | Piece::ToolArguments { .. }
-            | Piece::ToolDone { .. }
-            | Piece::HandoffStarted { .. }
-            | Piece::HandoffDone { .. }
-            | Piece::Usage(_) => Ok(None),
+            Piece::Message => {
+                self.message = None;
+                Ok(None)
+            }
+            Piece::ToolStarted { index, name, arguments } => Ok(Some(self.tool_started(index, name, arguments))),
+            Piece::ToolArguments { index, arguments } => Ok(self.tool_arguments(index, arguments)),
+            Piece::ToolDone { index, info } => Ok(self.tool_done(index, info)),
+            Piece::HandoffStarted { index, previous_id, previous_name } => {
+                Ok(Some(self.handoff_started(index, previous_id, previous_name)))
+            }
+            Piece::HandoffDone { index, next_id, next_name } => Ok(self.handoff_done(index, next_id, next_name)),
+            Piece::Usage(_) => Ok(None),
         }
     }
 
@@ -186,6 +206,57 @@ impl Assembler {
                 arguments,
             }),
         })
+    }
+
+    /// The provider runs a tool of its own. What it writes after that is a new message.
+    fn tool_started(&mut self, index: u32, name: String, arguments: String) -> EventKind {
+        self.message = None;
+        let own = self.own(index, EntryKind::ToolExecution, &name);
+        let run = ToolHead { name, arguments, tool_call_id: None, parallel: false, decision: None };
+        EventKind::ToolExecutionStarted {
+            entry_id: own.entry_id,
+            output_index: own.output_index,
+            run: Arc::new(run),
+            author: self.author.clone(),
+        }
+    }
+
+    fn tool_arguments(&self, index: u32, arguments: String) -> Option<EventKind> {
+        let Own { entry_id, output_index, name, .. } = self.find(index, EntryKind::ToolExecution)?;
+        Some(EventKind::ToolExecutionDelta { entry_id, output_index, name, message: String::new(), arguments })
+    }
+
+    fn tool_done(&self, index: u32, info: String) -> Option<EventKind> {
+        let Own { entry_id, output_index, name, .. } = self.find(index, EntryKind::ToolExecution)?;
+        Some(EventKind::ToolExecutionDone { entry_id, output_index, name, result: Vec::new(), info, error: None })
+    }
+
+    fn handoff_started(&mut self, index: u32, previous_agent_id: String, previous_agent_name: String) -> EventKind {
+        self.message = None;
+        let own = self.own(index, EntryKind::AgentHandoff, "");
+        EventKind::AgentHandoffStarted {
+            entry_id: own.entry_id,
+            output_index: own.output_index,
+            previous_agent_id,
+            previous_agent_name,
+            author: self.author.clone(),
+        }
+    }
+
+    fn handoff_done(&self, index: u32, next_agent_id: String, next_agent_name: String) -> Option<EventKind> {
+        let Own { entry_id, output_index, .. } = self.find(index, EntryKind::AgentHandoff)?;
+        Some(EventKind::AgentHandoffDone { entry_id, output_index, next_agent_id, next_agent_name })
+    }
+
+    fn own(&mut self, index: u32, kind: EntryKind, name: &str) -> Own {
+        let entry_id = EntryId { kind, uuid: ids::entry_uuid() };
+        let own = Own { index, entry_id, output_index: next(&mut self.outputs), name: name.into() };
+        self.owns.push(own.clone());
+        own
+    }
+
+    fn find(&self, index: u32, kind: EntryKind) -> Option<Own> {
+        self.owns.iter().find(|own| own.index == index && own.entry_id.kind == kind).cloned()
     }
 
     fn begin(&mut self, name: String, now: Time) -> CallKind {

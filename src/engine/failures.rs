@@ -6,6 +6,7 @@ use super::request::Truncation;
 use crate::{
     domain::{ConversationId, EntryId, Failure, Reason, TurnId},
     store,
+    tools::mcp::McpError,
     upstream::guard::{Limit, Refused},
 };
 
@@ -179,9 +180,13 @@ pub(super) fn no_mcp_server(tool: usize, server: &str, there: &[&str]) -> Failur
 }
 
 /// The tools of a server can't be told to the model, so it is not asked.
-pub(super) fn tools_unavailable(server: &str, error: &impl std::fmt::Display) -> Failure {
-    Failure::new(Reason::ToolsUnavailable, format!("the tools of {server} are not there: {error}"))
-        .with("server", server)
+pub(super) fn tools_unavailable(server: &str, error: &McpError) -> Failure {
+    let text = format!("the tools of {server} are not there: {error}");
+    let failure = Failure::new(Reason::ToolsUnavailable, text).with("server", server);
+    match error {
+        McpError::Unavailable { retry_after: Some(after), .. } => failure.retry_after_ms(ms(*after)),
+        McpError::Unavailable { retry_after: None, .. } | McpError::Unknown { .. } => failure,
+    }
 }
 
 /// The turn came to one of its own limits.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Asking, Miss, Next, prompt::Prompt};
 use crate::{
-    domain::{FinishReason, Usage, event::Author},
+    domain::{EventKind, FinishReason, Usage, event::Author},
     engine::{budgets, failures, ids, lead::Lead, models::Target},
     upstream::{
         Completion, Fault, FaultClass, Piece, Reached, Request, Secret,
@@ -102,7 +102,8 @@ impl Asking<'_> {
             progress.tally.wrote(event.delta_bytes());
             progress.pieces += 1;
             progress.outputs.apply(&event, now);
-            self.place.live.log.push(now, [event]);
+            let ended = progress.outputs.ended_by(&event).map(|entry| EventKind::EntryDone { entry: entry.clone() });
+            self.place.live.log.push(now, [event].into_iter().chain(ended));
         }
         match progress.assembler.finish {
             Some(FinishReason::Error) => Err(Fault::broken(failures::broken_off(&target.name))),

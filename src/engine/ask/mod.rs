@@ -43,6 +43,8 @@ pub(super) struct Asking<'a> {
     left: Option<(Arc<Target>, Failure)>,
     /// Calls of all models that the turn had made before.
     before: u32,
+    /// Pieces of output that had come before.
+    pieces: u64,
 }
 
 /// How far a turn has come. Outlives a turn that is stopped in the middle.
@@ -129,8 +131,8 @@ impl<'a> Asking<'a> {
         led: &'a Led,
         progress: &'a mut Progress,
     ) -> Asking<'a> {
-        let before = progress.tally.attempts();
-        Asking { shared, place, plan, question, led, progress, left: None, before }
+        let (before, pieces) = (progress.tally.attempts(), progress.pieces);
+        Asking { shared, place, plan, question, led, progress, left: None, before, pieces }
     }
 
     /// Asks the model that leads, then those that may stand in for it.
@@ -168,7 +170,8 @@ impl<'a> Asking<'a> {
     /// Whether another model may go on from here.
     fn may_move_on(&self) -> bool {
         let outputs = &self.progress.outputs;
-        !outputs.has_open() || (self.plan.forwarding.continue_on_other_model && !outputs.has_open_calls())
+        let untouched = self.progress.pieces == self.pieces;
+        untouched || (self.plan.forwarding.continue_on_other_model && !outputs.has_open_calls())
     }
 
     /// Says that this model is asked in place of the one before, if there was one.

@@ -86,7 +86,6 @@ impl Rounds<'_> {
             next_agent_id: next_id.clone(),
             next_agent_name: next_name,
         });
-        self.announce(entry_id);
         self.progress.kept = lead.kept.clone();
         if self.plan.tool_use.handoff_to_caller {
             self.progress.hands_back = true;
@@ -125,14 +124,7 @@ impl Rounds<'_> {
         let author = self.progress.assembler.author().clone();
         let output_index = self.progress.assembler.next_output();
         self.push(EventKind::HumanHandoff { entry_id, output_index, message, author });
-        self.announce(entry_id);
         self.progress.hands_back = true;
-    }
-
-    fn announce(&mut self, id: EntryId) {
-        if let Some(entry) = self.progress.outputs.get(id).cloned() {
-            self.push(EventKind::EntryDone { entry });
-        }
     }
 }
 

@@ -92,16 +92,14 @@ impl Rounds<'_> {
             info,
             error,
         });
-        if let Some(entry) = self.progress.outputs.get(entry_id).cloned() {
-            self.push(EventKind::EntryDone { entry });
-        }
     }
 
-    /// Tells readers of an event and takes it into the outputs.
+    /// Tells readers of an event and of the entry that ends with it, and takes it into the outputs.
     pub(super) fn push(&mut self, event: EventKind) {
         let now = ids::now();
         self.progress.outputs.apply(&event, now);
-        self.place.live.log.push(now, [event]);
+        let ended = self.progress.outputs.ended_by(&event).map(|entry| EventKind::EntryDone { entry: entry.clone() });
+        self.place.live.log.push(now, [event].into_iter().chain(ended));
     }
 }
 
