@@ -6,6 +6,7 @@ mod agents;
 mod ask;
 mod assemble;
 mod budgets;
+mod declare_agents;
 mod failures;
 mod history;
 mod ids;
@@ -34,8 +35,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 pub use self::{
-    agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget, DeclaredAgent},
+    agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget},
     budgets::WindowBudget,
+    declare_agents::DeclaredAgent,
     list_models::{ListedModel, ListedProvider},
     log::{Log, Read, Reader},
     models::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits},
