@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one file for each behaviour.
 
+mod agents;
 mod architecture;
 mod bad_input;
 mod breaker;

@@ -1,3 +1,4 @@
+mod agents;
 mod budgets;
 mod keys;
 mod mcp;

@@ -2,7 +2,7 @@
 //! decoded.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -67,15 +67,6 @@ impl AgentChanges {
             metadata: metadata.unwrap_or(spec.metadata),
         }
     }
-}
-
-/// An agent that the configuration declares.
-#[derive(Debug, Clone)]
-pub struct DeclaredAgent {
-    /// Where, as faults tell it.
-    pub place: String,
-    /// What it is. Its handoffs are names of declared agents, or ids.
-    pub spec: AgentSpec,
 }
 
 /// An agent that a call changes.
@@ -163,13 +154,13 @@ impl Engine {
         self.shared.store.accepts_turns().map_err(failures::store)?;
         let faults = self.handoff_faults(target.id, changes.handoffs.as_deref().unwrap_or_default()).await?;
         let change = |agent: &Agent| {
-            let spec = changes.clone().of(agent.spec.clone());
+            let spec = Box::new(changes.clone().of(agent.spec.clone()));
             let faults: Vec<_> = faults.iter().cloned().chain(tool_choice_fault(&spec)).collect();
             if !faults.is_empty() {
                 return Err(Failure::invalid(faults));
             }
             let message = version_message.clone();
-            Ok((spec != agent.spec).then(|| AgentChange::Version { spec, message, at: ids::now() }))
+            Ok((*spec != agent.spec).then(|| AgentChange::Version { spec, message, at: ids::now() }))
         };
         self.change_agent(target, change).await
     }
@@ -228,21 +219,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Makes the agents that the configuration declares all that there are of their kind.
-    ///
-    /// # Errors
-    ///
-    /// All handoffs that lead nowhere, each with its place; or the store's.
-    pub async fn declare_agents(&self, declared: Vec<DeclaredAgent>) -> Result<(), Failure> {
-        let shared = self.shared.clone();
-        let declared = self.shared.blocking(move || shared.resolve(declared)).await??;
-        let changed = self.shared.store.declare_agents(declared, ids::now()).await.map_err(failures::store)?;
-        if changed > 0 {
-            tracing::info!(changed, "agents of the configuration changed");
-        }
-        Ok(())
     }
 
     /// Changes an agent as it is at that moment. Somebody else's change in between is no fault, unless the caller gave a revision.
@@ -315,34 +291,6 @@ impl Shared {
         let text = format!("the request_id was used with another request, for {id}: choose a new one");
         Err(Failure::new(Reason::RequestIdReused, text).with("agent_id", id.to_string()))
     }
-
-    /// Gives the declared agents their ids, and their handoffs those that they name.
-    fn resolve(&self, declared: Vec<DeclaredAgent>) -> Result<Vec<(AgentId, AgentSpec)>, Failure> {
-        let names: BTreeSet<String> = declared.iter().map(|agent| agent.spec.name.clone()).collect();
-        let by_id: HashMap<String, &String> =
-            names.iter().map(|name| (AgentId::declared(name).to_string(), name)).collect();
-        let mut faults = Vec::new();
-        let mut resolved = Vec::with_capacity(declared.len());
-        for DeclaredAgent { place, mut spec } in declared {
-            let id = AgentId::declared(&spec.name);
-            for handoff in spec.handoffs.iter_mut().filter(|handoff| names.contains(*handoff)) {
-                *handoff = AgentId::declared(handoff).to_string();
-            }
-            let find = |id: &str| {
-                if let Some(name) = by_id.get(id) {
-                    return Ok((*name).clone());
-                }
-                let agent = self.lead(id, None)?;
-                // One that was declared before, and is no longer.
-                let is_leaving = agent.source == AgentSource::Configuration;
-                let gone = || Failure::not_found(Reason::AgentNotFound, "agent", id);
-                if is_leaving { Err(gone()) } else { Ok(agent.spec.name.clone()) }
-            };
-            faults.extend(handoff_faults(&place, id, &spec.handoffs, find)?);
-            resolved.push((id, spec));
-        }
-        if faults.is_empty() { Ok(resolved) } else { Err(Failure::invalid(faults)) }
-    }
 }
 
 fn room(rows: usize) -> Room {
@@ -357,7 +305,7 @@ fn tool_choice_fault(spec: &AgentSpec) -> Option<Violation> {
 }
 
 /// What is wrong with handoffs: `find` gives the name of an agent.
-fn handoff_faults(
+pub(super) fn handoff_faults(
     place: &str,
     own: AgentId,
     handoffs: &[String],

@@ -7,6 +7,7 @@ mod ask;
 mod assemble;
 mod budgets;
 mod decide;
+mod declare_agents;
 mod failures;
 mod history;
 mod ids;
@@ -39,8 +40,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 pub use self::{
-    agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget, DeclaredAgent},
+    agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget},
     budgets::WindowBudget,
+    declare_agents::DeclaredAgent,
     list_models::{ListedModel, ListedProvider},
     log::{Log, Read, Reader},
     models::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits},

@@ -4,10 +4,7 @@
 //! Writers say which revision they have seen, and write only if it still is the one. What a version fixes is written before the
 //! agent's own row, which is the commit point; rows of versions that it does not know are what a crash left behind.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 
@@ -68,7 +65,7 @@ pub enum AgentChange {
     /// A new version, which becomes the current one.
     Version {
         /// What it fixes.
-        spec: AgentSpec,
+        spec: Box<AgentSpec>,
         /// Why it was made; may be empty.
         message: String,
         /// When.
@@ -165,45 +162,11 @@ impl Store {
         inner.flusher.flushed().await?;
         Ok(agent)
     }
-
-    /// Removes an agent that has this revision, with all its versions. Durable when this returns. Once begun it goes on even if the
-    /// caller goes away.
-    ///
-    /// # Errors
-    ///
-    /// [`AgentError::Unknown`], [`AgentError::Gone`], [`AgentError::Changed`], [`AgentError::Store`].
-    pub async fn delete_agent(&self, id: AgentId, revision: u64, at: Time) -> Result<(), AgentError> {
-        self.inner.flusher.writable()?;
-        let store = self.clone();
-        let deleted = tokio::task::spawn_blocking(move || store.inner.delete_agent(id, revision, at));
-        deleted.await.unwrap_or_else(|panic| Err(Error::failed(panic).into()))?;
-        Ok(self.inner.flusher.flushed().await?)
-    }
-
-    /// Makes the agents that a configuration declares all that there are of their kind. What one fixes becomes its current
-    /// version: a new one, or the one that fixed the same before. Those that are no longer declared are gone, and come back with
-    /// their versions when they are declared again. Durable when this returns the number of agents that changed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Failed`].
-    pub async fn declare_agents(&self, declared: Vec<(AgentId, AgentSpec)>, at: Time) -> Result<usize, Error> {
-        let inner = &*self.inner;
-        inner.flusher.writable()?;
-        let changed = {
-            let _alone = inner.locks.agents();
-            inner.declare_agents(declared, at)?
-        };
-        if changed > 0 {
-            inner.flusher.flushed().await?;
-        }
-        Ok(changed)
-    }
 }
 
 impl Head {
     /// Of an agent with one version.
-    fn first(content: &Content, source: AgentSource) -> Head {
+    pub(super) fn first(content: &Content, source: AgentSource) -> Head {
         Head {
             name: content.spec.name.clone(),
             current: 1,
@@ -224,7 +187,7 @@ impl Head {
                 self.count += 1;
                 self.current = self.count;
                 self.name.clone_from(&spec.name);
-                Ok(Some(Content { spec, message, created_at: at, request_id: None }))
+                Ok(Some(Content { spec: *spec, message, created_at: at, request_id: None }))
             }
             AgentChange::Current(version) => {
                 self.require(version)?;
@@ -299,11 +262,11 @@ impl Inner {
     }
 
     /// What a version fixes, and its size in bytes.
-    fn agent_content(&self, id: Uuid, version: u32) -> Result<Option<(Content, u32)>, Error> {
+    pub(super) fn agent_content(&self, id: Uuid, version: u32) -> Result<Option<(Content, u32)>, Error> {
         let mut row = Vec::new();
         for (expected, piece) in self.disk.range(agent_pieces(id, version, version)).enumerate() {
             let (key, value) = piece?;
-            // The first piece is written last and removed last: without it the row does not exist.
+            // The first piece is written last and removed first: without it the row does not exist.
             if expected == 0 && !key.ends_with(&[0, 0]) {
                 return Ok(None);
             }
@@ -325,7 +288,7 @@ impl Inner {
     }
 
     /// The rows of a new agent. What a crash leaves of them is found by the first version.
-    fn insert_new(
+    pub(super) fn insert_new(
         &self,
         id: AgentId,
         head: &Head,
@@ -340,126 +303,15 @@ impl Inner {
         self.disk.insert(keys::agent(id.0), &record::encode_head(head))
     }
 
-    fn insert_change(&self, id: AgentId, head: &Head, content: Option<&Content>) -> Result<(), Error> {
+    pub(super) fn insert_change(&self, id: AgentId, head: &Head, content: Option<&Content>) -> Result<(), Error> {
         if let Some(content) = content {
             self.insert_row(Row::Agent(id.0, head.count), &record::encode_content(content))?;
         }
         self.disk.insert(keys::agent(id.0), &record::encode_head(head))
     }
-
-    fn delete_agent(&self, id: AgentId, revision: u64, at: Time) -> Result<(), AgentError> {
-        let _alone = self.locks.agents();
-        let head = self.live_agent(id)?;
-        if head.revision != revision {
-            return Err(AgentError::Changed);
-        }
-        let (count, revision) = (head.count, head.revision + 1);
-        let gone = Head { gone_at: Some(at), aliases: BTreeMap::new(), revision, ..head };
-        // From here on it is gone; a crash leaves rows that the next open removes.
-        let begun = self.disk.insert(keys::agent(id.0), &record::encode_head(&gone));
-        begun.and_then(|()| self.erase_agent(id.0)).map_err(|error| self.flusher.fail(error))?;
-        (1..=count).for_each(|version| self.agents.invalidate(&(id.0, version)));
-        Ok(())
-    }
-
-    /// All rows of an agent but its head. Those that the others are found by go last.
-    fn erase_agent(&self, id: Uuid) -> Result<(), Error> {
-        if let Some((Content { created_at, request_id, .. }, _)) = self.agent_content(id, 1)? {
-            if let Some(request_id) = request_id {
-                let key = keys::agent_request(&request_id);
-                let row = self.disk.get(&key)?.map(|row| record::decode_request(&row)).transpose()?;
-                if row.is_some_and(|(agent, _)| agent == id) {
-                    self.disk.remove(&key)?;
-                }
-            }
-            self.disk.remove(keys::agent_by_age(created_at.unix_us, id))?;
-        }
-        self.erase_all(self.disk.range(agent_pieces(id, 0, u32::MAX)).rev().map(|row| Ok(row?.0)))
-    }
-
-    /// Finishes the deletes of agents that a crash interrupted, and removes what it left of agents and versions in the making.
-    pub(super) fn heal_agents(&self) -> Result<(), Error> {
-        let end = keys::agent_version(Uuid::max(), u32::MAX, u16::MAX);
-        let mut from = keys::agent_version(Uuid::nil(), 0, 0);
-        while let Some(row) = self.disk.range(from..=end).next() {
-            let id = keys::agent_of_version(&row?.0);
-            match self.agent_head(id)? {
-                Some(Head { gone_at: Some(_), source: AgentSource::Api, .. }) | None => self.erase_agent(id)?,
-                Some(Head { count, .. }) => {
-                    let unknown = agent_pieces(id, count.saturating_add(1), u32::MAX);
-                    self.erase_all(self.disk.range(unknown).rev().map(|row| Ok(row?.0)))?;
-                }
-            }
-            if id == Uuid::max() {
-                break;
-            }
-            from = keys::agent_version(Uuid::from_u128(id.as_u128() + 1), 0, 0);
-        }
-        Ok(())
-    }
-
-    fn declare_agents(&self, declared: Vec<(AgentId, AgentSpec)>, at: Time) -> Result<usize, Error> {
-        let ids: BTreeSet<Uuid> = declared.iter().map(|(id, _)| id.0).collect();
-        let mut changed = 0;
-        for key in self.disk.keys_of(&keys::ALL_AGENTS) {
-            let id = keys::last_id(&key?);
-            let Some(head) = self.agent_head(id)? else { continue };
-            if head.source == AgentSource::Configuration && head.gone_at.is_none() && !ids.contains(&id) {
-                let revision = head.revision + 1;
-                let gone = Head { gone_at: Some(at), revision, ..head };
-                self.insert_change(AgentId(id), &gone, None).map_err(|error| self.flusher.fail(error))?;
-                changed += 1;
-            }
-        }
-        for (id, spec) in declared {
-            changed += usize::from(self.declare_agent(id, spec, at)?);
-        }
-        Ok(changed)
-    }
-
-    /// Whether it was not so before.
-    fn declare_agent(&self, id: AgentId, spec: AgentSpec, at: Time) -> Result<bool, Error> {
-        let Some(mut head) = self.agent_head(id.0)? else {
-            let content = Content { spec, message: String::new(), created_at: at, request_id: None };
-            let head = Head::first(&content, AgentSource::Configuration);
-            let written = self.insert_new(id, &head, &content, None);
-            return written.map(|()| true).map_err(|error| self.flusher.fail(error));
-        };
-        let before = head.clone();
-        let content = match self.version_that_fixes(id.0, &head, &spec)? {
-            Some(version) => {
-                head.current = version;
-                head.name = spec.name;
-                None
-            }
-            None => {
-                head.count += 1;
-                head.current = head.count;
-                head.name.clone_from(&spec.name);
-                Some(Content { spec, message: String::new(), created_at: at, request_id: None })
-            }
-        };
-        head.gone_at = None;
-        if head == before {
-            return Ok(false);
-        }
-        head.revision += 1;
-        self.insert_change(id, &head, content.as_ref()).map_err(|error| self.flusher.fail(error))?;
-        Ok(true)
-    }
-
-    /// The current version if it fixes this, else the newest that does.
-    fn version_that_fixes(&self, id: Uuid, head: &Head, spec: &AgentSpec) -> Result<Option<u32>, Error> {
-        for version in std::iter::once(head.current).chain((1..=head.count).rev()) {
-            if self.agent_content(id, version)?.is_some_and(|(content, _)| content.spec == *spec) {
-                return Ok(Some(version));
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// The keys of all pieces of these versions.
-fn agent_pieces(id: Uuid, first: u32, last: u32) -> std::ops::RangeInclusive<[u8; 23]> {
+pub(super) fn agent_pieces(id: Uuid, first: u32, last: u32) -> std::ops::RangeInclusive<[u8; 23]> {
     keys::agent_version(id, first, 0)..=keys::agent_version(id, last, u16::MAX)
 }

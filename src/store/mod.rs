@@ -12,7 +12,9 @@
 
 mod agents;
 mod commit;
+mod declare_agents;
 mod delete;
+mod delete_agents;
 mod disk;
 mod error;
 mod expire;

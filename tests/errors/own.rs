@@ -6,6 +6,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::PROMPT;
+use crate::agents;
 use crate::support::{
     calls::{self, get_turn},
     events::name,
@@ -27,11 +28,14 @@ pub(crate) struct Refused {
 type Scene = fn() -> BoxFuture<'static, Vec<Refused>>;
 
 /// The table.
-pub(crate) const ROWS: [(ErrorReason, Scene); 18] = [
+pub(crate) const ROWS: [(ErrorReason, Scene); 21] = [
     (ErrorReason::ConversationNotFound, || Box::pin(conversation_not_found())),
     (ErrorReason::EntryNotFound, || Box::pin(entry_not_found())),
     (ErrorReason::TurnNotFound, || Box::pin(turn_not_found())),
     (ErrorReason::AgentNotFound, || Box::pin(agent_not_found())),
+    (ErrorReason::AgentVersionNotFound, || Box::pin(agent_version_not_found())),
+    (ErrorReason::AgentChanged, || Box::pin(agent_changed())),
+    (ErrorReason::AgentReadOnly, || Box::pin(agent_read_only())),
     (ErrorReason::HeadMoved, || Box::pin(head_moved())),
     (ErrorReason::RequestIdReused, || Box::pin(request_id_reused())),
     (ErrorReason::ToolResultsMissing, || Box::pin(tool_results_missing())),
@@ -147,6 +151,75 @@ async fn agent_not_found() -> Vec<Refused> {
     let refused = both(&mut client, ["agent", "agent-stream"], Request::Start(request)).await;
     server.stop().await;
     refused
+}
+
+async fn agent_version_not_found() -> Vec<Refused> {
+    let server = TestServer::start().await;
+    let mut agents = agents::client(&server).await;
+    let agent_id = agents::create(&mut agents, "support").await.id;
+    let mut refused = Vec::new();
+    for (id, version) in [("version-unknown", "2"), ("alias-unknown", "prod")] {
+        let get = proto::GetAgentRequest { agent_id: agent_id.clone(), version: version.to_owned() };
+        let status = agents.get_agent(named(id, get)).await.expect_err(id);
+        assert_eq!(told(&status, "agent_version"), version);
+        refused.push(Refused { id, status });
+    }
+    let back = proto::SetCurrentAgentVersionRequest { agent_id, version: "7".to_owned(), etag: String::new() };
+    let status = agents.set_current_agent_version(named("current-unknown", back)).await.expect_err("unknown");
+    refused.push(Refused { id: "current-unknown", status });
+    server.stop().await;
+    refused
+}
+
+async fn agent_changed() -> Vec<Refused> {
+    let server = TestServer::start().await;
+    let mut agents = agents::client(&server).await;
+    let before = agents::create(&mut agents, "support").await;
+    let alias = |etag: &str| proto::SetAgentAliasRequest {
+        agent_id: before.id.clone(),
+        alias: "prod".to_owned(),
+        version: "1".to_owned(),
+        etag: etag.to_owned(),
+    };
+    let now = agents.set_agent_alias(alias("")).await.expect("it is changed").into_inner().etag;
+    let update = proto::UpdateAgentRequest {
+        agent: Some(proto::Agent { instructions: PROMPT.to_owned(), ..before.clone() }),
+        ..Default::default()
+    };
+    let delete = proto::DeleteAgentRequest { agent_id: before.id.clone(), etag: before.etag.clone() };
+    let mut refused = Vec::new();
+    let mut take = |id, status| refused.push(Refused { id, status });
+    take("stale-update", agents.update_agent(named("stale-update", update)).await.expect_err("stale"));
+    take("stale-delete", agents.delete_agent(named("stale-delete", delete)).await.expect_err("stale"));
+    let alias = agents.set_agent_alias(named("stale-alias", alias(&before.etag))).await.expect_err("stale");
+    take("stale-alias", alias);
+    for Refused { id, status } in &refused {
+        assert_eq!(told(status, "etag"), now, "{id}");
+    }
+    server.stop().await;
+    refused
+}
+
+async fn agent_read_only() -> Vec<Refused> {
+    let server = TestServer::configured("[agents.support]\nmodel = \"scripted-model\"", &[]).await;
+    let mut agents = agents::client(&server).await;
+    let agent = agents::list(&mut agents).await.remove(0);
+    let agent_id = || agent.id.clone();
+    let update = proto::Agent { instructions: PROMPT.to_owned(), ..agent.clone() };
+    let update = proto::UpdateAgentRequest { agent: Some(update), ..Default::default() };
+    let delete = proto::DeleteAgentRequest { agent_id: agent_id(), etag: String::new() };
+    let (version, etag) = ("1".to_owned(), String::new());
+    let back = proto::SetCurrentAgentVersionRequest { agent_id: agent_id(), version, etag };
+    let alias = proto::DeleteAgentAliasRequest { agent_id: agent_id(), alias: "prod".to_owned(), etag: String::new() };
+    let refused = vec![
+        ("read-only", agents.update_agent(named("read-only", update)).await.map(drop)),
+        ("read-only-delete", agents.delete_agent(named("read-only-delete", delete)).await.map(drop)),
+        ("read-only-version", agents.set_current_agent_version(named("read-only-version", back)).await.map(drop)),
+        ("read-only-alias", agents.delete_agent_alias(named("read-only-alias", alias)).await.map(drop)),
+    ];
+    assert_eq!(agents::list(&mut agents).await, [agent]);
+    server.stop().await;
+    refused.into_iter().map(|(id, refused)| Refused { id, status: refused.expect_err(id) }).collect()
 }
 
 async fn head_moved() -> Vec<Refused> {

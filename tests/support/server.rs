@@ -89,6 +89,13 @@ impl TestServer {
         self.run().await;
     }
 
+    /// The same with another configuration file.
+    pub(crate) async fn restart_with(&mut self, file: &str) {
+        self.halt().await;
+        self.file = file.to_owned();
+        self.run().await;
+    }
+
     /// Stops the server; it must end well.
     pub(crate) async fn stop(mut self) {
         self.halt().await;

@@ -13,7 +13,7 @@ use super::{
     violations::{self, Rules, Violations},
 };
 use crate::{
-    domain::{AgentId, Failure, Violation, agent::AgentSpec},
+    domain::{AgentId, Failure, Tool, Violation, agent::AgentSpec},
     engine::AgentChanges,
     proto::{self, tool::Kind},
 };
@@ -72,47 +72,23 @@ pub(super) fn read(
         created_at: _,
         version_created_at: _,
     } = agent;
-    let mut changes = AgentChanges::default();
-    if is_asked("name") {
-        check_name(&at.field("name"), &name, violations);
-        changes.name = Some(name);
+    let v = violations;
+    AgentChanges {
+        name: is_asked("name").then(|| read_name(at, name, v)),
+        description: is_asked("description").then(|| read_description(at, description, v)),
+        model: is_asked("model").then(|| read_model(at, model, v)),
+        fallback_models: is_asked("fallback_models").then(|| read_fallbacks(at, fallback_models, v)),
+        instructions: is_asked("instructions").then(|| read_instructions(at, instructions, v)),
+        tools: is_asked("tools").then(|| read_tools(at, tools, v)),
+        completion_args: is_asked("completion_args")
+            .then(|| completion::read(&at.field("completion_args"), completion_args.unwrap_or_default(), v))
+            .flatten(),
+        handoffs: is_asked("handoffs").then(|| read_handoffs(at, handoffs, v)),
+        metadata: is_asked("metadata").then(|| read_metadata(at, metadata, v)),
     }
-    if is_asked("description") {
-        rules::at_most(&at.field("description"), &description, MAX_DESCRIPTION, violations);
-        changes.description = Some(description);
-    }
-    if is_asked("model") {
-        rules::model(&at.field("model"), &model, violations);
-        changes.model = Some(model);
-    }
-    if is_asked("fallback_models") {
-        check_fallbacks(at, &fallback_models, violations);
-        changes.fallback_models = Some(fallback_models);
-    }
-    if is_asked("instructions") {
-        rules::instructions(&at.field("instructions"), &instructions, violations);
-        changes.instructions = Some(instructions);
-    }
-    if is_asked("tools") {
-        check_connectors(at, &tools, violations);
-        changes.tools = Some(tool::read_all(at, tools, violations));
-    }
-    if is_asked("completion_args") {
-        changes.completion_args =
-            completion::read(&at.field("completion_args"), completion_args.unwrap_or_default(), violations);
-    }
-    if is_asked("handoffs") {
-        check_handoffs(at, &handoffs, violations);
-        changes.handoffs = Some(handoffs);
-    }
-    if is_asked("metadata") {
-        rules::metadata(at, &metadata, violations);
-        changes.metadata = Some(metadata);
-    }
-    changes
 }
 
-fn check_name(at: &Path<'_>, name: &str, violations: &mut Violations) {
+fn read_name(at: &Path<'_>, name: String, violations: &mut Violations) -> String {
     let within = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_' | b'-' | b'.');
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
@@ -120,7 +96,7 @@ fn check_name(at: &Path<'_>, name: &str, violations: &mut Violations) {
         bytes.len() <= MAX_NAME && ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(|byte| within(*byte));
     if !holds {
         violations.add(
-            at,
+            &at.field("name"),
             format_args!(
                 "must be 1 to {MAX_NAME} letters, digits, spaces, `_`, `-` and `.`, from a letter or digit to a letter or digit; \
                  has {} bytes",
@@ -128,9 +104,39 @@ fn check_name(at: &Path<'_>, name: &str, violations: &mut Violations) {
             ),
         );
     }
+    name
 }
 
-fn check_fallbacks(at: &Path<'_>, models: &[String], violations: &mut Violations) {
+fn read_description(at: &Path<'_>, text: String, violations: &mut Violations) -> String {
+    rules::at_most(&at.field("description"), &text, MAX_DESCRIPTION, violations);
+    text
+}
+
+fn read_model(at: &Path<'_>, model: String, violations: &mut Violations) -> String {
+    rules::model(&at.field("model"), &model, violations);
+    model
+}
+
+fn read_instructions(at: &Path<'_>, text: String, violations: &mut Violations) -> String {
+    rules::instructions(&at.field("instructions"), &text, violations);
+    text
+}
+
+fn read_metadata(
+    at: &Path<'_>,
+    pairs: BTreeMap<String, String>,
+    violations: &mut Violations,
+) -> BTreeMap<String, String> {
+    rules::metadata(at, &pairs, violations);
+    pairs
+}
+
+fn read_tools(at: &Path<'_>, tools: Vec<proto::Tool>, violations: &mut Violations) -> Vec<Tool> {
+    check_connectors(at, &tools, violations);
+    tool::read_all(at, tools, violations)
+}
+
+fn read_fallbacks(at: &Path<'_>, models: Vec<String>, violations: &mut Violations) -> Vec<String> {
     if models.len() > MAX_FALLBACKS {
         let at = at.field("fallback_models");
         violations.add(&at, format_args!("must be at most {MAX_FALLBACKS} models, has {}", models.len()));
@@ -142,9 +148,10 @@ fn check_fallbacks(at: &Path<'_>, models: &[String], violations: &mut Violations
             violations.add(&at, format_args!("must not be named twice"));
         }
     }
+    models
 }
 
-fn check_handoffs(at: &Path<'_>, handoffs: &[String], violations: &mut Violations) {
+fn read_handoffs(at: &Path<'_>, handoffs: Vec<String>, violations: &mut Violations) -> Vec<String> {
     if handoffs.len() > MAX_HANDOFFS {
         let at = at.field("handoffs");
         violations.add(&at, format_args!("must be at most {MAX_HANDOFFS} agents, has {}", handoffs.len()));
@@ -159,6 +166,7 @@ fn check_handoffs(at: &Path<'_>, handoffs: &[String], violations: &mut Violation
             violations.add(&at, format_args!("must not be named twice"));
         }
     }
+    handoffs
 }
 
 /// Mistral takes confirmations only in conversations that it stores, and it is given none to store.
