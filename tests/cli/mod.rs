@@ -1,5 +1,6 @@
 //! The program as a process: exit codes, what it prints where, and how it starts and ends.
 
+mod approval;
 mod chat;
 mod providers;
 mod serve;
