@@ -137,7 +137,7 @@ async fn all(client: &mut Agents, name: &str) -> Result<Vec<Agent>, Failure> {
 }
 
 /// The id of an agent that is named by its id or its name.
-async fn find(client: &mut Agents, agent: &str) -> Result<String, Failure> {
+pub(super) async fn find(client: &mut Agents, agent: &str) -> Result<String, Failure> {
     let hex = agent.strip_prefix("agent_").unwrap_or_default();
     if hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(agent.to_owned());

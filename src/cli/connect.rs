@@ -52,11 +52,12 @@ impl Server {
         Ok(AgentServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
     }
 
-    /// The same for both services, on one connection.
-    pub(super) async fn connect_both(&self) -> Result<(Client, Models), Failure> {
+    /// The same for all services, on one connection.
+    pub(super) async fn connect_all(&self) -> Result<(Client, Models, Agents), Failure> {
         let channel = self.channel().await?;
         let models = ModelServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
-        Ok((client(channel), models))
+        let agents = AgentServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
+        Ok((client(channel), models, agents))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

@@ -1,6 +1,6 @@
 //! Why a command failed, as a person is told: one sentence, then what to do.
 
-use std::{error::Error, fmt, io, process::ExitCode};
+use std::{collections::HashMap, error::Error, fmt, io, process::ExitCode};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, RpcStatusExt, StatusExt, pb};
@@ -11,6 +11,7 @@ pub struct Failure {
     text: String,
     notes: Vec<String>,
     reason: Option<String>,
+    metadata: HashMap<String, String>,
     exit: Exit,
 }
 
@@ -25,7 +26,8 @@ enum Exit {
 impl Failure {
     /// Something failed that was rightly asked.
     pub fn new(text: impl Into<String>) -> Failure {
-        Failure { text: text.into(), notes: Vec::new(), reason: None, exit: Exit::Failed }
+        let (notes, metadata) = (Vec::new(), HashMap::new());
+        Failure { text: text.into(), notes, reason: None, metadata, exit: Exit::Failed }
     }
 
     /// Something failed, with all that is known of why.
@@ -54,6 +56,11 @@ impl Failure {
     /// The reason of the error table, if the service gave one.
     pub(super) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+
+    /// What the service tells machines beside the reason, empty if nothing.
+    pub(super) fn detail(&self, key: &str) -> &str {
+        self.metadata.get(key).map_or("", String::as_str)
     }
 
     /// 1 if it failed, 2 if it was not understood.
@@ -87,7 +94,8 @@ fn with_details(message: &str, details: &ErrorDetails) -> Failure {
         Some(reason) => format!("{message} ({reason})"),
         None => message.to_owned(),
     };
-    let mut failure = Failure { reason, ..Failure::new(text) };
+    let metadata = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
+    let mut failure = Failure { reason, metadata, ..Failure::new(text) };
     for violation in details.bad_request().iter().flat_map(|request| &request.field_violations) {
         failure = failure.note(format!("{}: {}", violation.field, violation.description));
     }

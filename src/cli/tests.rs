@@ -79,7 +79,7 @@ fn the_help_of_providers_is_not_buried_under_settings() {
 #[test]
 fn the_help_of_chat_says_how_it_works_in_a_pipe() {
     let text = help("causerie chat --help");
-    for part in ["In a pipe", "exit code 1", "CAUSERIE_SERVER", "CAUSERIE_MODEL", "/help"] {
+    for part in ["In a pipe", "exit code 1", "CAUSERIE_SERVER", "CAUSERIE_MODEL", "/help", "--agent"] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
 }

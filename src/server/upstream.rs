@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
 };
 
@@ -35,6 +36,12 @@ pub(super) fn models(config: &Config, offline: Option<&Offline>) -> Result<Model
             Some(offline) => stand_in(configured, offline),
             None => options(configured),
         };
+        let connector_secrets = match stands_in {
+            // No real one goes there.
+            Some(_) => config.tools.secrets.keys().map(|name| (name.clone(), Secret::new(OFFLINE))).collect(),
+            None => connector_secrets(&config.tools.secrets, &configured.base_url),
+        };
+        let options = upstream::Options { connector_secrets, ..options };
         let name = options.name.clone();
         providers.push(Provider::new(options).map_err(|error| Error::Provider(error.to_string()))?);
         policies.insert(name.clone(), policy(configured));
@@ -114,6 +121,22 @@ fn options(provider: &config::Provider) -> upstream::Options {
         whole_answer_timeout: *answer_timeout,
         max_output_bytes: OUTPUT_BYTES,
     }
+}
+
+/// The secrets that may be sent to this provider, for connectors that it is to open. They are read once.
+fn connector_secrets(secrets: &BTreeMap<String, config::ToolSecret>, base_url: &str) -> BTreeMap<String, Secret> {
+    let place = base_url.split("://").last().unwrap_or_default().split('/').next().unwrap_or_default();
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    let allowed = secrets.iter().filter(|(_, secret)| secret.hosts.iter().any(|at| at == place || at == host));
+    let read = allowed.filter_map(|(name, secret)| {
+        let value = match &secret.value {
+            config::SecretSource::Missing(_) => return None,
+            config::SecretSource::Value(value) => value.expose().to_owned(),
+            config::SecretSource::File(path) => fs::read_to_string(path).ok()?.trim().to_owned(),
+        };
+        Some((name.clone(), Secret::new(value.as_str())))
+    });
+    read.collect()
 }
 
 /// The stand-in takes any key; a real one must not go there, nor headers that are meant for somebody else.

@@ -126,7 +126,7 @@ fn what_is_missing_is_said() {
     let dir = TempDir::new().expect("a folder");
     let (_, err, code) = told(&piped(causerie(dir.path()).args(["chat"]), "Hello\n"));
     assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("needs a model") && err.contains("CAUSERIE_MODEL"), "{err}");
+    assert!(err.contains("needs a model or an agent") && err.contains("CAUSERIE_MODEL"), "{err}");
 
     // Nobody listens on the port of a server that has stopped.
     let server = Causerie::serve(&["serve", "--offline"], &[]);

@@ -1,6 +1,7 @@
 //! The program as a process: exit codes, what it prints where, and how it starts and ends.
 
 mod agents;
+mod approval;
 mod chat;
 mod providers;
 mod serve;

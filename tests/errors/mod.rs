@@ -22,10 +22,7 @@ const ELSEWHERE: [(ErrorReason, &str); 5] = [
 ];
 
 /// Reasons that nothing produces yet, and the test that brings a scene for each. The list shrinks to nothing.
-const PENDING: [(ErrorReason, &str); 8] = [
-    (ErrorReason::AgentVersionNotFound, "agents: a pin to a version that is not there"),
-    (ErrorReason::AgentChanged, "agents: an update with an etag of before"),
-    (ErrorReason::AgentReadOnly, "agents: an update of a declared agent"),
+const PENDING: [(ErrorReason, &str); 5] = [
     (ErrorReason::ToolFailed, "tools: a required tool that fails"),
     (ErrorReason::ToolsUnavailable, "mcp: a server that is not there"),
     (ErrorReason::TurnLimitExceeded, "handoffs: agents that hand over in a circle"),

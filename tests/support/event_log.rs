@@ -4,7 +4,6 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use causerie::proto::{self, FILE_DESCRIPTOR_SET};
-use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value};
 
@@ -133,9 +132,4 @@ fn next_id(text: &str) -> Option<(&str, &str, &str)> {
         return Some((&text[..start], &text[start..at + 33], &text[at + 33..]));
     }
     None
-}
-
-/// The whole log of a turn, from the store or as it runs.
-pub(crate) fn encoded(events: &[proto::Event]) -> Vec<Vec<u8>> {
-    events.iter().map(Message::encode_to_vec).collect()
 }

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{text, tree::Node};
+use super::{
+    text::{self, Names},
+    tree::Node,
+};
 use crate::{
     cli::{
         Failure,
@@ -105,7 +108,7 @@ fn marks(version: &Conversation, parent_entry_count: Option<i64>, current: &str)
     }
     match version.turn_state() {
         turn::State::Incomplete => marks.push("unfinished"),
-        turn::State::RequiresAction => marks.push("waits for functions"),
+        turn::State::RequiresAction => marks.push(waits_for(version)),
         _ => {}
     }
     if version.head {
@@ -117,16 +120,33 @@ fn marks(version: &Conversation, parent_entry_count: Option<i64>, current: &str)
     marks
 }
 
-/// The first words of the newest question of a version.
-async fn last_question(mut client: Client, id: String) -> Result<String, Failure> {
+fn waits_for(version: &Conversation) -> &'static str {
+    match version.last_entry_id.split_once('_') {
+        _ if !version.pending_tool_call_ids.is_empty() => "waits for calls",
+        Some(("human", _)) => "waits for a person",
+        _ => "handed over",
+    }
+}
+
+/// The newest entry.
+pub(super) async fn last_entry(client: &mut Client, id: &str) -> Result<Option<Entry>, Failure> {
+    newest(client, id, Vec::new()).await
+}
+
+async fn newest(client: &mut Client, id: &str, kinds: Vec<i32>) -> Result<Option<Entry>, Failure> {
     let request = ListEntriesRequest {
-        conversation_id: id,
+        conversation_id: id.to_owned(),
         page_size: 1,
-        kinds: vec![EntryKind::MessageInput.into()],
+        kinds,
         order: Order::NewestFirst.into(),
         ..ListEntriesRequest::default()
     };
-    let page = client.list_entries(quick(request)).await?.into_inner();
-    let label = page.entries.first().map_or_else(String::new, |entry| text::spoken(entry).1);
+    Ok(client.list_entries(quick(request)).await?.into_inner().entries.into_iter().next())
+}
+
+/// The first words of the newest question of a version.
+async fn last_question(mut client: Client, id: String) -> Result<String, Failure> {
+    let entry = newest(&mut client, &id, vec![EntryKind::MessageInput.into()]).await?;
+    let label = entry.map_or_else(String::new, |entry| text::spoken(&entry, &Names::new()).1);
     Ok(if label.is_empty() { "(no question)".into() } else { text::shortened(&label, 48) })
 }

@@ -1,8 +1,9 @@
 //! What is asked of the service for each thing that a user says.
 
+use super::pending::Answers;
 use crate::proto::{
-    AppendRequest, Chunk, Entry, FunctionResult, MessageInput, RestartRequest, Role, StartRequest, chunk, entry,
-    restart_request::Boundary, stream_events_request::Request,
+    AppendRequest, Chunk, Entry, FunctionResult, MessageInput, PendingCalls, RestartRequest, Role, StartRequest, chunk,
+    entry, restart_request::Boundary, stream_events_request::Request,
 };
 
 /// A place to go on from that is not the end of the version.
@@ -32,6 +33,9 @@ pub(super) enum Said {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     pub(super) model: Option<String>,
+    pub(super) agent_id: Option<String>,
+    /// The version of the agent to keep to: its number or an alias.
+    pub(super) agent_version: Option<String>,
     pub(super) instructions: Option<String>,
 }
 
@@ -39,6 +43,8 @@ pub(super) fn start(said: Said, settings: &Settings) -> Request {
     let (input, inputs) = split(said);
     Request::Start(StartRequest {
         model: settings.model.clone().unwrap_or_default(),
+        agent_id: settings.agent_id.clone().unwrap_or_default(),
+        agent_version: settings.agent_version.clone().unwrap_or_default(),
         instructions: settings.instructions.clone().unwrap_or_default(),
         input,
         inputs,
@@ -47,14 +53,16 @@ pub(super) fn start(said: Said, settings: &Settings) -> Request {
 }
 
 pub(super) fn append(conversation_id: &str, said: Said, settings: &Settings) -> Request {
-    let (input, inputs) = split(said);
+    Request::Append(appended(conversation_id, said, settings))
+}
+
+/// What was said to the calls that wait, and what becomes of the others.
+pub(super) fn answer(conversation_id: &str, answers: Answers, others: PendingCalls, settings: &Settings) -> Request {
+    let Answers { results, confirmations } = answers;
     Request::Append(AppendRequest {
-        conversation_id: conversation_id.to_owned(),
-        model: settings.model.clone().unwrap_or_default(),
-        instructions: settings.instructions.clone(),
-        input,
-        inputs,
-        ..AppendRequest::default()
+        tool_confirmations: confirmations,
+        pending_calls: others.into(),
+        ..appended(conversation_id, Said::Entries(results), settings)
     })
 }
 
@@ -68,6 +76,8 @@ pub(super) fn restart(conversation_id: &str, place: &Place, said: Said, settings
         from_entry_id: place.entry_id.clone(),
         boundary: boundary.into(),
         model: settings.model.clone().unwrap_or_default(),
+        agent_id: settings.agent_id.clone().unwrap_or_default(),
+        agent_version: settings.agent_version.clone().unwrap_or_default(),
         instructions: settings.instructions.clone(),
         input,
         inputs,
@@ -75,11 +85,32 @@ pub(super) fn restart(conversation_id: &str, place: &Place, said: Said, settings
     })
 }
 
+/// What a person says in the assistant's place.
+pub(super) fn in_the_assistants_place(text: String) -> Entry {
+    let content = vec![Chunk { kind: Some(chunk::Kind::Text(text)) }];
+    let message = MessageInput { role: Role::Assistant.into(), content, prefix: false };
+    Entry { kind: Some(entry::Kind::MessageInput(message)), ..Entry::default() }
+}
+
 /// The answer to a function call.
 pub(super) fn result(tool_call_id: &str, text: String) -> Entry {
     let content = if text.is_empty() { Vec::new() } else { vec![Chunk { kind: Some(chunk::Kind::Text(text)) }] };
     let result = FunctionResult { tool_call_id: tool_call_id.to_owned(), content, ..FunctionResult::default() };
     Entry { kind: Some(entry::Kind::FunctionResult(result)), ..Entry::default() }
+}
+
+fn appended(conversation_id: &str, said: Said, settings: &Settings) -> AppendRequest {
+    let (input, inputs) = split(said);
+    AppendRequest {
+        conversation_id: conversation_id.to_owned(),
+        model: settings.model.clone().unwrap_or_default(),
+        agent_id: settings.agent_id.clone().unwrap_or_default(),
+        agent_version: settings.agent_version.clone().unwrap_or_default(),
+        instructions: settings.instructions.clone(),
+        input,
+        inputs,
+        ..AppendRequest::default()
+    }
 }
 
 fn split(said: Said) -> (String, Vec<Entry>) {

@@ -7,7 +7,7 @@ use tokio::{signal, time};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::screen::Screen;
+use super::{screen::Screen, steps::Steps};
 use crate::{
     cli::{
         Failure,
@@ -33,8 +33,8 @@ pub(super) async fn run(client: &mut Client, screen: &mut Screen, mut request: R
         Request::Restart(restart) => restart.request_id = request_id,
         Request::Resume(_) => {}
     }
-    let mut watch =
-        Watch { client, screen, request, turn_id: String::new(), after: 0, shown: false, cancel: Cancel::No };
+    let (turn_id, message, steps) = (String::new(), String::new(), Steps::default());
+    let mut watch = Watch { client, screen, request, turn_id, after: 0, message, steps, cancel: Cancel::No };
     let ended = watch.until_the_end().await;
     watch.screen.end_answer()?;
     ended
@@ -48,8 +48,9 @@ struct Watch<'a> {
     turn_id: String,
     /// The newest event that was shown.
     after: i64,
-    /// Something of the answer was shown.
-    shown: bool,
+    /// The entry whose pieces are shown; empty before the first piece.
+    message: String,
+    steps: Steps,
     cancel: Cancel,
 }
 
@@ -144,60 +145,45 @@ impl Watch<'_> {
                 Ok(Some(Ended::Failed(Failure::of_rpc_status(&error.status.unwrap_or_default()))))
             }
             Some(kind) => {
-                self.show(&kind)?;
+                self.show(&kind, event.created_at.as_ref())?;
                 Ok(None)
             }
             None => Ok(None),
         }
     }
 
-    fn show(&mut self, kind: &Kind) -> Result<(), Failure> {
-        let why = |error: &Option<tonic_types::pb::Status>| {
-            error.as_ref().map_or(String::new(), |error| format!(": {}", error.message))
+    fn show(&mut self, kind: &Kind, at: Option<&prost_types::Timestamp>) -> Result<(), Failure> {
+        let Kind::MessageOutputDelta(delta) = kind else {
+            return match self.steps.line(kind, at) {
+                Some(line) => Ok(self.screen.note(&line)?),
+                None => Ok(()),
+            };
         };
-        match kind {
-            Kind::MessageOutputDelta(delta) => {
-                if let Some(chunk) = &delta.content {
-                    self.shown = true;
-                    self.screen.piece(chunk)?;
-                }
+        if let Some(chunk) = &delta.content {
+            // What is said before a tool runs and after it are two messages, also where no note stands between.
+            if self.message != delta.entry_id {
+                self.screen.end_answer()?;
+                self.message.clone_from(&delta.entry_id);
             }
-            Kind::ToolExecutionStarted(run) => self.screen.note(&format!("runs {}({})", run.name, run.arguments))?,
-            Kind::ToolExecutionDelta(run) => self.screen.note(&format!("{}: {}", run.name, run.message))?,
-            Kind::ToolExecutionDone(run) if run.error.is_some() => {
-                self.screen.note(&format!("{} failed{}", run.name, why(&run.error)))?;
-            }
-            Kind::AgentHandoffDone(handoff) => {
-                self.screen.note(&format!("{} takes over", handoff.next_agent_name))?;
-            }
-            Kind::HumanHandoff(handoff) => self.screen.note(&format!("a person is asked: {}", handoff.message))?,
-            Kind::UpstreamRetry(retry) => {
-                let delay_s = Duration::from_millis(retry.delay_ms.unsigned_abs()).as_secs_f64();
-                let (model, next) = (&retry.model, retry.attempt.saturating_add(1));
-                let asking = format!("asking {model} again in {delay_s:.1} s (attempt {next})");
-                self.screen.note(&format!("{asking}{}", why(&retry.error)))?;
-            }
-            Kind::UpstreamSwitched(switch) => {
-                let (from, to) = (&switch.from_model, &switch.to_model);
-                self.screen.note(&format!("asking {to} in place of {from}{}", why(&switch.error)))?;
-            }
-            // What the others say is shown when the turn ends, or is of no use to a person.
-            _ => {}
+            self.screen.piece(chunk)?;
         }
         Ok(())
     }
 
     /// Some providers send an answer whole; then it came without a delta.
     fn show_missed(&mut self, turn: &Turn) -> Result<(), Failure> {
-        if self.shown {
+        if !self.message.is_empty() {
             return Ok(());
         }
         let messages = turn.outputs.iter().filter_map(|entry| match &entry.kind {
             Some(entry::Kind::MessageOutput(message)) => Some(message),
             _ => None,
         });
-        for chunk in messages.flat_map(|message| &message.content) {
-            self.screen.piece(chunk)?;
+        for message in messages {
+            self.screen.end_answer()?;
+            for chunk in &message.content {
+                self.screen.piece(chunk)?;
+            }
         }
         Ok(())
     }

@@ -3,30 +3,42 @@
 use std::path::Path;
 
 use super::{
-    super::{read, requests::Place, spending, text, tree},
-    Session,
+    super::{pending::Pending, read, requests::Place, spending, text, tree},
+    Ending, Session,
 };
 use crate::{
     cli::{Failure, export},
-    proto::{Chunk, Entry, chunk, restart_request::Boundary, turn::State},
+    proto::{Chunk, Conversation, Entry, chunk, restart_request::Boundary, turn::State},
 };
 
 impl Session {
     pub(super) async fn go_to(&mut self, id: &str) -> Result<(), Failure> {
         let found = read::conversation(&mut self.client, id).await?;
-        let pending = &found.pending_tool_call_ids;
-        let calls =
-            if pending.is_empty() { Vec::new() } else { read::calls(&mut self.client, &found.id, pending).await? };
-        self.hint(&format!("{}: {} turns, {} answers", found.id, found.turn_count, found.model))?;
-        self.unfinished = found.turn_state() == State::Incomplete;
+        let waits = self.waiting(&found).await?;
+        self.led_by_version(&found).await;
+        self.hint(&format!("{}: {} turns, {} answers", found.id, found.turn_count, self.who()))?;
         self.version = Some(found.id);
-        self.model = found.model;
         self.place = None;
-        self.wait_for(calls);
+        (self.pending, self.ending) = waits;
         if self.is_interactive() {
-            self.show_calls()?;
+            self.show_what_waits()?;
         }
         Ok(())
+    }
+
+    /// The calls that wait at a version, and how it ends.
+    async fn waiting(&mut self, version: &Conversation) -> Result<(Pending, Ending), Failure> {
+        let ids = &version.pending_tool_call_ids;
+        let calls = if ids.is_empty() { Vec::new() } else { read::calls(&mut self.client, &version.id, ids).await? };
+        let ending = match version.turn_state() {
+            State::Incomplete => Ending::CutOff,
+            State::RequiresAction if ids.is_empty() => {
+                let last = read::last_entry(&mut self.client, &version.id).await?;
+                last.as_ref().map_or(Ending::Whole, Ending::of_handoff)
+            }
+            _ => Ending::Whole,
+        };
+        Ok((Pending::new(calls), ending))
     }
 
     /// The next message takes the place of a question, or comes after some other entry.
@@ -46,7 +58,7 @@ impl Session {
         };
         self.place =
             Some(text::question(entry).map_or_else(|| after(entry), |message| before(entry, &message.content)));
-        self.wait_for(Vec::new());
+        self.pending = Pending::default();
         self.hint("the next message goes there; Ctrl-C leaves it as it was")
     }
 
@@ -72,8 +84,10 @@ impl Session {
     pub(super) async fn show_history(&mut self) -> Result<(), Failure> {
         let id = self.existing()?.to_owned();
         let mut question = 0;
-        for entry in read::entries(&mut self.client, &id).await? {
-            let (who, said) = text::spoken(&entry);
+        let entries = read::entries(&mut self.client, &id).await?;
+        entries.iter().for_each(|entry| text::learn(&mut self.names, entry));
+        for entry in entries {
+            let (who, said) = text::spoken(&entry, &self.names);
             let mut number = String::new();
             if text::question(&entry).is_some() {
                 question += 1;
@@ -109,17 +123,6 @@ impl Session {
         let id = self.existing()?.to_owned();
         let count = export::to_file(&mut self.client, id, path, false).await?;
         Ok(self.screen.note(&format!("{} holds {count} versions", path.display()))?)
-    }
-
-    pub(super) fn choose_model(&mut self, name: Option<String>) -> Result<(), Failure> {
-        match name {
-            Some(name) => {
-                self.hint(&format!("{name} answers from the next turn on"))?;
-                self.settings.model = Some(name);
-                Ok(())
-            }
-            None => Ok(self.screen.print(self.settings.model.as_ref().unwrap_or(&self.model))?),
-        }
     }
 }
 
