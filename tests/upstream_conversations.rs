@@ -105,6 +105,7 @@ fn every_tool_and_argument_has_its_name_and_place() {
                 description: "The answer".to_owned(),
                 schema,
                 strict: true,
+                check: false,
             }),
             tool_choice: Some(ToolChoice::Any),
             prediction: Some("Most of it".to_owned()),

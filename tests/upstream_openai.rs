@@ -80,6 +80,7 @@ fn every_argument_has_its_openai_name() {
             description: "The answer".to_owned(),
             schema,
             strict: true,
+            check: false,
         }),
         tool_choice: Some(ToolChoice::Function("get_weather".to_owned())),
         parallel_tool_calls: Some(false),

@@ -89,6 +89,8 @@ pub enum ResponseFormat {
         schema: Map<String, Value>,
         /// Keep to it exactly.
         strict: bool,
+        /// The service checks what the model answers, and has it mended once.
+        check: bool,
     },
 }
 

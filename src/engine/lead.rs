@@ -11,8 +11,9 @@ use super::{
 use crate::{
     domain::{
         Agent, Failure, Reason, Settings, Tool,
-        settings::{CompletionArgs, ToolChoice},
+        settings::{CompletionArgs, ResponseFormat, ToolChoice},
     },
+    tools::schema::Schema,
     upstream::{Form, HostedAgent},
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Led {
     /// Which models stand in.
     pub(super) fallback: Fallback,
     pub(super) tools: Arc<Toolset>,
+    /// What the last message has to be, if that is checked.
+    pub(super) format: Option<Schema>,
 }
 
 /// Mistral's prefix of the ids of the agents that it hosts, after the provider's name if there is one.
@@ -118,7 +121,8 @@ impl Shared {
             (asked, _) => asked.clone(),
         };
         let target = self.models.target(&settings.model);
-        Ok(Led { settings, target, agent: agent.clone(), fallback, tools: Arc::new(tools) })
+        let format = checked_format(&settings)?;
+        Ok(Led { settings, target, agent: agent.clone(), fallback, tools: Arc::new(tools), format })
     }
 
     /// Who leads after a handoff: the next agent, with nothing of what was overridden for the one before.
@@ -218,6 +222,15 @@ fn check_hosted(kept: &Settings) -> Result<(), Failure> {
     });
     let violations: Vec<_> = given.collect();
     if violations.is_empty() { Ok(()) } else { Err(Failure::invalid(violations)) }
+}
+
+/// A schema that can't be checked is refused before the model is asked.
+fn checked_format(settings: &Settings) -> Result<Option<Schema>, Failure> {
+    let Some(ResponseFormat::JsonSchema { schema, check: true, .. }) = &settings.completion_args.response_format else {
+        return Ok(None);
+    };
+    let invalid = |why| Failure::invalid_field("completion_args.response_format.json_schema.schema", why);
+    Schema::new(schema).map(Some).map_err(invalid)
 }
 
 /// A choice that names a function needs that function, wherever the two come from.

@@ -9,6 +9,7 @@
 pub mod http;
 pub mod mcp;
 pub mod net;
+pub mod schema;
 
 /// All of them.
 #[derive(Debug, Clone)]

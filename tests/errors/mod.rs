@@ -13,21 +13,21 @@ pub(crate) use own::ROWS as OWN;
 pub(crate) const PROMPT: &str = "prompt-5f3a-for-the-model-only";
 
 /// Reasons whose making takes a file of its own, or a fault of the service.
-const ELSEWHERE: [(ErrorReason, &str); 5] = [
+const ELSEWHERE: [(ErrorReason, &str); 6] = [
     (ErrorReason::Unspecified, "never sent"),
     (ErrorReason::StoreFailed, "disk_full: takes a disk that is full"),
     (ErrorReason::TurnLost, "crash: takes a process that is killed"),
     (ErrorReason::VersionExists, "transfer: takes an export of another store"),
     (ErrorReason::Internal, "transport::panics: takes a handler that panics"),
+    (ErrorReason::ResponseFormatMismatch, "tools::format: only ever the error of a turn that is INCOMPLETE"),
 ];
 
 /// Reasons that nothing produces yet, and the test that brings a scene for each. The list shrinks to nothing.
-const PENDING: [(ErrorReason, &str); 5] = [
+const PENDING: [(ErrorReason, &str); 4] = [
     (ErrorReason::ToolFailed, "tools: a required tool that fails"),
     (ErrorReason::ToolsUnavailable, "mcp: a server that is not there"),
     (ErrorReason::TurnLimitExceeded, "handoffs: agents that hand over in a circle"),
     (ErrorReason::ConfirmationExpired, "approval: consent that comes too late"),
-    (ErrorReason::ResponseFormatMismatch, "response_format: an answer that does not fit twice"),
 ];
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod approval;
 mod crash;
+mod format;
 mod handoff;
 mod limits;
 mod round_trip;

@@ -70,7 +70,7 @@ fn faults_of_tools_name_their_place() {
         (format!("[tools.http.requests.a]\n{URL}methd = \"GET\""), "the nearest one is tools.http.requests.a.method"),
         (format!("[tools.http.requests.a]\n{URL}method = \"get\""), "must be GET or HEAD"),
         (format!("[tools.http.requests.a]\n{URL}parameters = \"{{\""), "must be the JSON Schema of an object"),
-        (format!("[tools.http.requests.a]\n{URL}parameters = [1]"), "must be a text in quotes"),
+        (format!("[tools.http.requests.a]\n{URL}parameters = [1]"), "must be the JSON Schema of an object"),
         (format!("[tools.http.requests.a]\n{URL}[tools.http.requests.a.parameters]\nx = 1"), "type = \"object\""),
         (format!("[tools.http.requests.a]\n{URL}headers = {{\"a b\" = \"1\"}}"), "is no name of a header"),
         (

@@ -3,6 +3,7 @@
 //! Before a tool runs the turn is journaled as it would be kept if the server died in the middle, and after it with what came
 //! of it: nothing is run twice, and nothing that ran is forgotten.
 
+mod format;
 mod handoff;
 mod journal;
 mod run;
@@ -38,6 +39,8 @@ pub(super) struct Rounds<'a> {
     rounds: u32,
     /// From whom to whom the turn was handed over.
     handoffs: Vec<(String, String)>,
+    /// The model was told that its answer does not fit.
+    mended: bool,
 }
 
 /// What an answer asks of the service, apart from each other.
@@ -57,7 +60,7 @@ impl<'a> Rounds<'a> {
         progress: &'a mut Progress,
     ) -> Rounds<'a> {
         progress.assembler.offers(led.tools.clone());
-        Rounds { shared, place, plan, question, led, progress, rounds: 0, handoffs: Vec::new() }
+        Rounds { shared, place, plan, question, led, progress, rounds: 0, handoffs: Vec::new(), mended: false }
     }
 
     /// Works until the model has answered, or the caller has to do something.
@@ -86,7 +89,7 @@ impl<'a> Rounds<'a> {
         let waits = self.finish_outputs();
         let Asked { runs, handoffs } = apart(held);
         if runs.is_empty() && handoffs.is_empty() {
-            return Ok(false);
+            return if waits { Ok(false) } else { self.mend() };
         }
         if waits {
             // Who is handed over to could not be asked before the calls are answered.

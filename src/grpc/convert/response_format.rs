@@ -7,11 +7,11 @@ use crate::{
 };
 
 pub(super) fn write(format: &ResponseFormat) -> proto::ResponseFormat {
-    let plain = |kind: Type| proto::ResponseFormat { r#type: kind.into(), json_schema: None };
+    let plain = |kind: Type| proto::ResponseFormat { r#type: kind.into(), json_schema: None, check: false };
     match format {
         ResponseFormat::Text => plain(Type::Text),
         ResponseFormat::JsonObject => plain(Type::JsonObject),
-        ResponseFormat::JsonSchema { name, description, schema, strict } => proto::ResponseFormat {
+        ResponseFormat::JsonSchema { name, description, schema, strict, check } => proto::ResponseFormat {
             r#type: Type::JsonSchema.into(),
             json_schema: Some(proto::JsonSchema {
                 name: name.clone(),
@@ -19,6 +19,7 @@ pub(super) fn write(format: &ResponseFormat) -> proto::ResponseFormat {
                 schema: Some(json::write(schema)),
                 strict: *strict,
             }),
+            check: *check,
         },
     }
 }
@@ -28,7 +29,7 @@ pub(super) fn read(
     format: proto::ResponseFormat,
     violations: &mut Violations,
 ) -> Option<ResponseFormat> {
-    let proto::ResponseFormat { r#type, json_schema } = format;
+    let proto::ResponseFormat { r#type, json_schema, check } = format;
     let schema_at = at.field("json_schema");
     let kind = match Type::try_from(r#type) {
         Ok(Type::JsonSchema) => {
@@ -36,7 +37,7 @@ pub(super) fn read(
                 violations.add(&schema_at, format_args!("is required with TYPE_JSON_SCHEMA"));
                 return None;
             };
-            return read_schema(&schema_at, schema, violations);
+            return read_schema(&schema_at, schema, check, violations);
         }
         Ok(Type::Text) => Some(ResponseFormat::Text),
         Ok(Type::JsonObject) => Some(ResponseFormat::JsonObject),
@@ -49,13 +50,22 @@ pub(super) fn read(
             None
         }
     };
+    if check {
+        let at = at.field("check");
+        violations.add(&at, format_args!("goes with TYPE_JSON_SCHEMA only: leave it out, or change the type"));
+    }
     if json_schema.is_some() {
         violations.add(&schema_at, format_args!("goes with TYPE_JSON_SCHEMA only: leave it out, or change the type"));
     }
     kind
 }
 
-fn read_schema(at: &Path<'_>, schema: proto::JsonSchema, violations: &mut Violations) -> Option<ResponseFormat> {
+fn read_schema(
+    at: &Path<'_>,
+    schema: proto::JsonSchema,
+    check: bool,
+    violations: &mut Violations,
+) -> Option<ResponseFormat> {
     let proto::JsonSchema { name, description, schema, strict } = schema;
     rules::name(&at.field("name"), &name, violations);
     let at = at.field("schema");
@@ -64,5 +74,5 @@ fn read_schema(at: &Path<'_>, schema: proto::JsonSchema, violations: &mut Violat
         return None;
     };
     let schema = schema::read(&at, schema, violations)?;
-    Some(ResponseFormat::JsonSchema { name, description, schema, strict })
+    Some(ResponseFormat::JsonSchema { name, description, schema, strict, check })
 }

@@ -103,6 +103,8 @@ struct FormatRecord {
     schema: String,
     #[prost(bool, tag = "5")]
     strict: bool,
+    #[prost(bool, tag = "6")]
+    check: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -219,22 +221,23 @@ fn format_record(format: &ResponseFormat) -> FormatRecord {
     match format {
         ResponseFormat::Text => FormatRecord { kind: 1, ..FormatRecord::default() },
         ResponseFormat::JsonObject => FormatRecord { kind: 2, ..FormatRecord::default() },
-        ResponseFormat::JsonSchema { name, description, schema, strict } => FormatRecord {
+        ResponseFormat::JsonSchema { name, description, schema, strict, check } => FormatRecord {
             kind: 3,
             name: name.clone(),
             description: description.clone(),
             schema: json_text(schema),
             strict: *strict,
+            check: *check,
         },
     }
 }
 
 fn format(record: FormatRecord) -> Result<ResponseFormat, Damaged> {
-    let FormatRecord { kind, name, description, schema, strict } = record;
+    let FormatRecord { kind, name, description, schema, strict, check } = record;
     Ok(match kind {
         1 => ResponseFormat::Text,
         2 => ResponseFormat::JsonObject,
-        3 => ResponseFormat::JsonSchema { name, description, schema: json(&schema)?, strict },
+        3 => ResponseFormat::JsonSchema { name, description, schema: json(&schema)?, strict, check },
         _ => return Err(Damaged("a response format is unknown")),
     })
 }

@@ -6,7 +6,6 @@
 
 mod answer;
 mod request;
-mod schema;
 mod secret;
 mod template;
 

@@ -11,13 +11,15 @@ use reqwest::Url;
 use serde_json::{Map, Value};
 
 use super::{
-    schema::Schema,
     secret::{Secrets, Values},
     template::{Gap, Template, UrlTemplate, text},
 };
 use crate::{
     domain::tool::HttpRequestSpec,
-    tools::net::{HostPort, Request},
+    tools::{
+        net::{HostPort, Request},
+        schema::Schema,
+    },
 };
 
 /// For the arguments of one call. What a check costs grows with them.

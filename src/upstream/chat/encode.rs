@@ -251,7 +251,7 @@ pub(in crate::upstream) fn response_format_json(format: &ResponseFormat) -> Valu
     match format {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
-        ResponseFormat::JsonSchema { name, description, schema, strict } => {
+        ResponseFormat::JsonSchema { name, description, schema, strict, check: _ } => {
             let mut spec = json!({ "name": name, "schema": schema });
             if !description.is_empty() {
                 spec["description"] = json!(description);

@@ -63,7 +63,7 @@ pub fn settings_bytes(settings: &Settings) -> u64 {
     let instructions = if settings.instructions.is_empty() { 0 } else { MESSAGE_BYTES + len(&settings.instructions) };
     let tools: u64 = settings.tools.iter().map(tool_bytes).sum();
     let format = match &settings.completion_args.response_format {
-        Some(ResponseFormat::JsonSchema { name, description, schema, strict: _ }) => {
+        Some(ResponseFormat::JsonSchema { name, description, schema, strict: _, check: _ }) => {
             MESSAGE_BYTES + len(name) + len(description) + json_bytes(schema)
         }
         Some(ResponseFormat::Text | ResponseFormat::JsonObject) | None => 0,
@@ -234,8 +234,13 @@ mod tests {
             parameters: Some(schema.clone()),
             strict: false,
         };
-        let format =
-            ResponseFormat::JsonSchema { name: "answer".into(), description: String::new(), schema, strict: true };
+        let format = ResponseFormat::JsonSchema {
+            name: "answer".into(),
+            description: String::new(),
+            schema,
+            strict: true,
+            check: false,
+        };
         let settings = Settings {
             instructions: "Be brief.".into(),
             tools: vec![Tool::Function(function)],

@@ -261,10 +261,12 @@ fn choices_of_completion_args() {
     refused(with_args(Args { prediction, ..Args::default() }), &["completion_args.prediction.content"]);
 
     let format = |r#type, json_schema| {
-        let response_format = Some(proto::ResponseFormat { r#type, json_schema });
+        let response_format = Some(proto::ResponseFormat { r#type, json_schema, check: false });
         with_args(Args { response_format, ..Args::default() })
     };
     let at = "completion_args.response_format";
+    let unchecked = Some(proto::ResponseFormat { r#type: 2, json_schema: None, check: true });
+    refused(with_args(Args { response_format: unchecked, ..Args::default() }), &[&format!("{at}.check")]);
     refused(format(0, None), &[&format!("{at}.type")]);
     refused(format(9, None), &[&format!("{at}.type")]);
     refused(format(3, None), &[&format!("{at}.json_schema")]);

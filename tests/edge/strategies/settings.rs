@@ -18,12 +18,12 @@ use super::{
 };
 
 fn format() -> impl Strategy<Value = ResponseFormat> {
-    let fitting = (name(), text(), schema(), any::<bool>());
+    let fitting = (name(), text(), schema(), any::<bool>(), any::<bool>());
     prop_oneof![
         Just(ResponseFormat::Text),
         Just(ResponseFormat::JsonObject),
-        fitting.prop_map(|(name, description, schema, strict)| {
-            ResponseFormat::JsonSchema { name, description, schema, strict }
+        fitting.prop_map(|(name, description, schema, strict, check)| {
+            ResponseFormat::JsonSchema { name, description, schema, strict, check }
         }),
     ]
 }

@@ -33,6 +33,7 @@ impl Maker {
                     description: String::new(),
                     schema: object(rng),
                     strict: rng.one_in(2),
+                    check: rng.one_in(2),
                 },
             }),
             tool_choice: rng.maybe(|rng| {

@@ -1,4 +1,4 @@
-//! What arguments have to be: a JSON Schema (Draft 7) that anybody may have written.
+//! What arguments and answers have to be: a JSON Schema (Draft 7) that anybody may have written.
 //!
 //! References are replaced by what they name before anything is compiled, within bounds: a schema that refers to itself, or
 //! doubles with each reference, would otherwise take for ever over a few bytes. Patterns run on an engine of linear time.
@@ -21,9 +21,9 @@ const TOLD_CHARS: usize = 300;
 const LEFT_OUT: [&str; 9] =
     ["$id", "id", "$schema", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef", "definitions", "$defs"];
 
-/// A schema that arguments can be checked against.
+/// A schema that arguments and answers can be checked against.
 #[derive(Debug)]
-pub(super) struct Schema {
+pub struct Schema {
     validator: Validator,
     /// What the schema says of properties, at its top and in the schemas that it combines there.
     properties: Vec<String>,
@@ -31,7 +31,7 @@ pub(super) struct Schema {
 
 impl Schema {
     /// Compiles a schema, or says what is wrong with it.
-    pub(super) fn new(schema: &Map<String, Value>) -> Result<Schema, String> {
+    pub fn new(schema: &Map<String, Value>) -> Result<Schema, String> {
         let root = Value::Object(schema.clone());
         let mut inliner = Inliner { root: &root, values: 0, text: 0, patterns: 0 };
         let whole = inliner.schema(&root, 0)?;
@@ -55,12 +55,12 @@ impl Schema {
     }
 
     /// Whether the schema speaks of an argument of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::tools) fn has(&self, name: &str) -> bool {
         self.properties.iter().any(|property| property == name)
     }
 
     /// Says what does not fit, each fault with its place. Texts name rules, not values.
-    pub(super) fn check(&self, arguments: &Value) -> Result<(), String> {
+    pub fn check(&self, arguments: &Value) -> Result<(), String> {
         let mut faults = self.validator.iter_errors(arguments);
         let told: Vec<String> = faults
             .by_ref()
