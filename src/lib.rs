@@ -16,7 +16,7 @@
 //! `engine/ask`: what happens when a model does not answer.
 //!
 //! What must never be: a terminal event before its version is on disk; a version that is half there; a write between a
-//! request and the provider call, unless a budget has to be held; a key, a prompt or an answer in a log line or a status; a panic that a client, a provider
+//! request and the provider call, unless a budget has to be held; a tool that is run twice, or forgotten, because the server died; a key, a prompt or an answer in a log line or a status; a panic that a client, a provider
 //! or a disk can cause.
 
 pub mod cli;

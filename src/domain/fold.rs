@@ -116,6 +116,11 @@ impl Outputs {
         self.slots.len()
     }
 
+    /// About as many bytes as they take in a message.
+    pub fn size_bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.entry().size_bytes()).sum()
+    }
+
     /// Whether any output has begun.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()

@@ -223,7 +223,8 @@ fn text_in(entry: &proto::Entry) -> String {
         Some(entry::Kind::FunctionCall(call)) => call.arguments.clone(),
         Some(entry::Kind::ToolExecution(run)) => run.arguments.clone(),
         Some(entry::Kind::HumanHandoff(asked)) => asked.message.clone(),
-        Some(entry::Kind::AgentHandoff(_)) => String::new(),
+        // Told as a whole: what the service says to a model in between is an output of the turn.
+        Some(entry::Kind::AgentHandoff(_) | entry::Kind::MessageInput(_)) => String::new(),
         other => panic!("not an output: {other:?}"),
     }
 }

@@ -1,6 +1,8 @@
 //! What ends the loop: rounds, time, budgets, a person who stops it.
 
-use causerie::proto::{self, ErrorReason, stream_events_request::Request, turn::State};
+use causerie::proto::{
+    self, ErrorReason, agent_service_client::AgentServiceClient, stream_events_request::Request, turn::State,
+};
 
 use super::{http_tool, runs_of, server_with, stream, tool, with_tools};
 use crate::support::{
@@ -41,6 +43,28 @@ async fn rounds_are_bounded_and_a_turn_goes_on_after_them() {
         let on = stream(&client, Request::Append(append(&turn.conversation_id, ""))).await;
         assert_eq!((on.turn().state(), text_of(on.turn()).as_str()), (State::Completed, "Enough."));
     }
+    server.stop().await;
+}
+
+/// A model that insists on somebody who is not there must not keep the turn going for ever.
+#[tokio::test]
+async fn handoffs_to_nobody_are_rounds_too() {
+    let server = server_with(&[("turns.max_tool_rounds", "3")]).await;
+    let mut agents = AgentServiceClient::new(server.channel().await);
+    let mut create = async |agent: proto::Agent| {
+        let request = proto::CreateAgentRequest { agent: Some(agent), ..Default::default() };
+        agents.create_agent(request).await.expect("an agent").into_inner().id
+    };
+    let model = "scripted-model".to_owned();
+    let next = create(proto::Agent { name: "next".to_owned(), model: model.clone(), ..Default::default() }).await;
+    let first = proto::Agent { name: "first".to_owned(), model, handoffs: vec![next], ..Default::default() };
+    let agent_id = create(first).await;
+    server.provider.on_every(stream_of_calls(&[("transfer_to_agent", r#"{"agent":"nobody"}"#)]));
+    let request = proto::StartRequest { model: String::new(), agent_id, ..with_tools("Help", Vec::new()) };
+    let seen = stream(&server.client().await, Request::Start(request)).await;
+    let turn = seen.turn();
+    assert_eq!((turn.state(), reason(turn).as_str()), (State::Incomplete, "TURN_LIMIT_EXCEEDED"));
+    assert_eq!(runs_of(turn).len(), 4, "the model was told each time");
     server.stop().await;
 }
 

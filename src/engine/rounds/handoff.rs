@@ -22,8 +22,10 @@ pub(super) fn refused(held: Held, why: &str) -> Held {
 
 /// What came of it.
 pub(super) enum Handed {
-    /// Nobody was asked for, or nobody could be.
+    /// Nobody was asked for.
     None,
+    /// Who was asked for can't take over, and the model was told so.
+    Refused,
     /// Another agent goes on.
     ToAgent,
     /// It is the caller's turn: a person is asked, or the caller is to let the next agent go on.
@@ -51,7 +53,7 @@ impl Rounds<'_> {
                 let why = format!("there is no such agent to hand over to; there are {}", there.join(", "));
                 let jobs = self.jobs(vec![refused(first, &why)], false);
                 self.run(jobs).await?;
-                Ok(Handed::None)
+                Ok(Handed::Refused)
             }
         }
     }

@@ -7,6 +7,7 @@ mod format;
 mod handoff;
 mod journal;
 mod run;
+mod size;
 
 use std::sync::Arc;
 
@@ -93,20 +94,26 @@ impl<'a> Rounds<'a> {
         }
         if waits {
             // Who is handed over to could not be asked before the calls are answered.
-            self.count_round(&runs)?;
+            self.count_round()?;
             let jobs = self.beside_waiting(runs, handoffs);
             self.run(jobs).await?;
             return Ok(false);
         }
-        if !runs.is_empty() {
-            self.count_round(&runs)?;
+        let has_run = !runs.is_empty();
+        if has_run {
+            self.count_round()?;
             let jobs = self.jobs(runs, false);
             self.run(jobs).await?;
         }
         self.absorb()?;
         self.relax_tool_choice();
         match self.hand_over(handoffs).await? {
-            Handed::None | Handed::ToAgent => {
+            Handed::Refused if !has_run => {
+                self.count_round()?;
+                self.absorb()?;
+                Ok(true)
+            }
+            Handed::None | Handed::Refused | Handed::ToAgent => {
                 self.absorb()?;
                 Ok(true)
             }
@@ -123,14 +130,19 @@ impl<'a> Rounds<'a> {
         waits
     }
 
-    fn count_round(&mut self, runs: &[Held]) -> Result<(), Failure> {
+    /// An answer that asked for something is a round, whatever came of it.
+    fn count_round(&mut self) -> Result<(), Failure> {
         let most = self.shared.options.max_tool_rounds;
         let most = self.plan.tool_use.max_rounds.map_or(most, |asked| asked.min(most));
-        if self.rounds >= most && !runs.is_empty() {
+        if self.rounds >= most {
             let text = format!(
                 "the model asked for tools {most} times and wants more (max_tool_rounds): a turn without input goes on"
             );
             return Err(failures::turn_limit("max_tool_rounds", text));
+        }
+        if self.progress.outputs.size_bytes() > size::TURN_BYTES {
+            let text = "the turn has become as large as a turn may be: a turn without input goes on";
+            return Err(failures::turn_limit("output_bytes", text.to_owned()));
         }
         self.rounds += 1;
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use super::Rounds;
+use super::{Rounds, size};
 use crate::{
     domain::{EntryId, EventKind, Failure, ToolOutcome, event::ToolHead, ids::EntryKind},
     engine::{
@@ -82,7 +82,8 @@ impl Rounds<'_> {
 
     fn done(&mut self, job: Job, outcome: ToolOutcome) {
         let Job { entry_id, output_index, head, runner: _ } = job;
-        let ToolOutcome { content, info, error } = outcome;
+        let room = size::TURN_BYTES.saturating_sub(self.progress.outputs.size_bytes());
+        let ToolOutcome { content, info, error } = size::fit(outcome, room);
         tracing::debug!(tool = head.name, failed = error.is_some(), "a tool has run");
         self.push(EventKind::ToolExecutionDone {
             entry_id,
