@@ -154,18 +154,8 @@ impl World {
             pending_calls: Vec::new(),
             last_entry: added.last().map(|entry| entry.id),
         };
-        Commit {
-            version,
-            parent: parent.cloned(),
-            kept,
-            inputs,
-            turn,
-            events,
-            request,
-            require_head: false,
-            charges,
-            journaled: false,
-        }
+        let (parent, require_head, journaled) = (parent.cloned(), false, false);
+        Commit { version, parent, kept, inputs, turn, events, request, require_head, charges, journaled }
     }
 
     fn committed(&mut self, commit: Commit, stored: Stored) {

@@ -74,18 +74,9 @@ fn commit_of(id: TurnId) -> Commit {
         pending_calls: Vec::new(),
         last_entry: None,
     };
-    Commit {
-        version,
-        parent: None,
-        kept: 0,
-        inputs: Vec::new(),
-        turn,
-        events: Vec::new(),
-        request: None,
-        require_head: false,
-        charges: Vec::new(),
-        journaled: false,
-    }
+    let (inputs, events, charges) = (Vec::new(), Vec::new(), Vec::new());
+    let (parent, request, kept, require_head, journaled) = (None, None, 0, false, false);
+    Commit { version, parent, kept, inputs, turn, events, request, require_head, charges, journaled }
 }
 
 fn ended(id: TurnId, state: TurnState) -> Ended {
