@@ -36,7 +36,8 @@ pub(super) fn fit(outcome: ToolOutcome, room: usize) -> ToolOutcome {
 
 /// The beginning of a text, whole characters.
 fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 #[cfg(test)]
