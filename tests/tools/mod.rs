@@ -107,7 +107,7 @@ fn count(seen: &Seen, is: impl Fn(&EventKind) -> bool) -> usize {
 /// The messages of a request to the provider, one a line: role and what it says or asks.
 fn asked(request: &crate::support::provider::Captured) -> Vec<String> {
     let messages = request.json["messages"].as_array().expect("messages");
-    messages.iter().map(|message| told(message)).collect()
+    messages.iter().map(told).collect()
 }
 
 fn told(message: &serde_json::Value) -> String {

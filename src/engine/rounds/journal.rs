@@ -4,32 +4,33 @@ use std::sync::Arc;
 
 use super::Rounds;
 use crate::{
-    domain::{Event, EventKind, Failure, Reason, Turn, TurnState},
-    engine::{failures, ids},
+    domain::{Event, EventKind, Failure, Reason, Time, Turn, TurnState},
+    engine::failures,
     store::{Ended, Journaled},
 };
 
 impl Rounds<'_> {
-    /// Writes what there is so far. A turn that leaves no trace leaves none here.
-    pub(super) async fn journal(&mut self) -> Result<(), Failure> {
+    /// Writes what there is so far. A turn that leaves no trace leaves none here. `next`: what will be told then, as of
+    /// `now`.
+    pub(super) async fn journal(&mut self, now: Time, next: &[EventKind]) -> Result<(), Failure> {
         if !self.plan.store {
             return Ok(());
         }
         let generation = self.progress.journaled;
-        let journaled = Journaled { ended: self.draft(), settings: self.progress.kept.clone() };
+        let journaled = Journaled { ended: self.draft(now, next), settings: self.progress.kept.clone() };
         self.shared.store.journal(&journaled, generation).await.map_err(failures::store)?;
         self.progress.journaled += 1;
         Ok(())
     }
 
-    fn draft(&self) -> Ended {
+    fn draft(&self, now: Time, next: &[EventKind]) -> Ended {
         let live = &self.place.live;
-        let now = ids::now();
         let total = self.progress.tally.so_far(&self.question.target.name);
         let outputs: Vec<_> = self.progress.outputs.so_far().collect();
         let mut events = live.log.snapshot();
         let cut = outputs.iter().filter(|entry| entry.completed_at.is_none());
-        let cut: Vec<_> = cut.map(|entry| EventKind::EntryDone { entry: entry.clone() }).collect();
+        let cut = cut.map(|entry| EventKind::EntryDone { entry: entry.clone() });
+        let next: Vec<_> = next.iter().cloned().chain(cut).collect();
         let turn = Turn {
             state: TurnState::Incomplete,
             conversation_id: Some(self.plan.id.conversation()),
@@ -40,11 +41,11 @@ impl Rounds<'_> {
             omissions: self.progress.omissions.clone(),
             error: Some(interrupted()),
             completed_at: Some(now),
-            last_sequence: (events.len() + cut.len()) as u64 + 1,
+            last_sequence: (events.len() + next.len()) as u64 + 1,
             ..live.opening.clone()
         };
         let last = EventKind::ResponseDone { turn: Arc::new(turn.clone()) };
-        for kind in cut.into_iter().chain([last]) {
+        for kind in next.into_iter().chain([last]) {
             let sequence = events.len() as u64 + 1;
             events.push(Event { sequence, first_sequence: sequence, created_at: now, kind });
         }

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{Rounds, size};
 use crate::{
-    domain::{EntryId, EventKind, Failure, ToolOutcome, event::ToolHead, ids::EntryKind},
+    domain::{EntryId, EventKind, Failure, Time, ToolOutcome, event::ToolHead, ids::EntryKind},
     engine::{
         Shared,
         assemble::{Assembler, Held},
@@ -64,7 +64,7 @@ impl Rounds<'_> {
                 author,
             });
         }
-        self.journal().await?;
+        self.journal(ids::now(), &[]).await?;
         let (shared, log) = (self.shared, &self.place.live.log);
         let at_once = shared.options.max_parallel_tools.max(1);
         let runs = jobs.into_iter().map(|job| call(shared, log, job));
@@ -74,33 +74,36 @@ impl Rounds<'_> {
             if outcome.error.is_some() && job.runner.is_required() {
                 fatal.get_or_insert_with(|| failures::tool_failed(&job.head.name));
             }
-            self.done(job, outcome);
-            self.journal().await?;
+            // On disk before anybody is told. Nothing else is logged meanwhile: the other tools wait, too.
+            let (at, told) = self.done(job, outcome);
+            self.journal(at, &told).await?;
+            self.place.live.log.push(at, told);
         }
         fatal.map_or(Ok(()), Err)
     }
 
-    fn done(&mut self, job: Job, outcome: ToolOutcome) {
+    /// Takes what came of a call into the outputs: when, and what is to be told of it.
+    fn done(&mut self, job: Job, outcome: ToolOutcome) -> (Time, Vec<EventKind>) {
         let Job { entry_id, output_index, head, runner: _ } = job;
         let room = size::TURN_BYTES.saturating_sub(self.progress.outputs.size_bytes());
         let ToolOutcome { content, info, error } = size::fit(outcome, room);
         tracing::debug!(tool = head.name, failed = error.is_some(), "a tool has run");
-        self.push(EventKind::ToolExecutionDone {
-            entry_id,
-            output_index,
-            name: head.name.as_str().into(),
-            result: content,
-            info,
-            error,
-        });
+        let (name, now) = (head.name.as_str().into(), ids::now());
+        let event = EventKind::ToolExecutionDone { entry_id, output_index, name, result: content, info, error };
+        (now, self.taken(event, now))
     }
 
     /// Tells readers of an event and of the entry that ends with it, and takes it into the outputs.
     pub(super) fn push(&mut self, event: EventKind) {
         let now = ids::now();
+        let told = self.taken(event, now);
+        self.place.live.log.push(now, told);
+    }
+
+    fn taken(&mut self, event: EventKind, now: Time) -> Vec<EventKind> {
         self.progress.outputs.apply(&event, now);
         let ended = self.progress.outputs.ended_by(&event).map(|entry| EventKind::EntryDone { entry: entry.clone() });
-        self.place.live.log.push(now, [event].into_iter().chain(ended));
+        [event].into_iter().chain(ended).collect()
     }
 }
 
