@@ -1,6 +1,6 @@
 //! What a turn will do, decided before it runs: everything that can be refused is refused here, and nothing was done yet.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -87,9 +87,10 @@ pub(super) fn plan(
     let now = ids::now();
     let decide::Decided { answers, agreed } = decide::decide(&ground.waiting, &tool_use, &inputs, now)?;
     check_skipped(skip_completion, &agreed)?;
+    let open = without(&ground.pending, &decide::results(&answers));
+    let pending = sequence::follow(&open, &inputs)
+        .map_err(|failure| told_in_full(failure, &ground, &without(&open, &decide::results(&inputs))))?;
     let inputs: Vec<EntryDraft> = answers.into_iter().chain(inputs).collect();
-    let pending =
-        sequence::follow(&ground.pending, &inputs).map_err(|failure| told_in_full(failure, &ground, &inputs))?;
     let is_agreed = |id: &String| agreed.iter().any(|call| call.tool_call_id == *id);
     let left: Vec<String> = pending.iter().filter(|id| !is_agreed(id)).cloned().collect();
     let waits = !left.is_empty() && !tool_use.confirmations.is_empty();
@@ -130,12 +131,14 @@ pub(super) fn plan(
     })
 }
 
+fn without(pending: &[String], answered: &HashSet<&str>) -> Vec<String> {
+    pending.iter().filter(|id| !answered.contains(id.as_str())).cloned().collect()
+}
+
 /// Which of the calls that wait are the caller's, and which want a decision.
-fn told_in_full(failure: Failure, ground: &Ground, inputs: &[EntryDraft]) -> Failure {
-    let answered = decide::results(inputs);
-    let left: Vec<String> = ground.pending.iter().filter(|id| !answered.contains(id.as_str())).cloned().collect();
+fn told_in_full(failure: Failure, ground: &Ground, left: &[String]) -> Failure {
     if failure.reason == Reason::ToolResultsMissing && !left.is_empty() {
-        decide::missing(&ground.waiting, &left)
+        decide::missing(&ground.waiting, left)
     } else {
         failure
     }
