@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use causerie::{
     cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools},
     config::Config,
-    server::{Error, OFFLINE_MODELS, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools},
+    server::{Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools},
 };
 use tokio::net::TcpListener;
 
@@ -42,7 +42,7 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
             | Error::Network(_)
             | Error::StoreFailed => Failure::caused(&error),
         })?;
-        eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS));
+        eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS, OFFLINE_TOOL));
         server.serve(listener, stop).await.map_err(|error| Failure::caused(&error))
     })
 }
