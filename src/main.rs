@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use causerie::{
     cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools},
     config::Config,
-    server::{Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools},
+    server::{
+        Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
+    },
 };
 use tokio::net::TcpListener;
 
@@ -18,7 +20,12 @@ fn main() -> ExitCode {
         Command::Agents(args) => cli::run(agents::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
-        Command::Tools(args) => args.config().and_then(|config| cli::run(show_tools(args, config))),
+        Command::Tools(args) => args.config().and_then(|config| {
+            if args.logs() {
+                serve::start_log(&config.log)?;
+            }
+            cli::run(show_tools(args, config))
+        }),
         Command::Export(args) => cli::run(export::run(args)),
         Command::Import(args) => cli::run(import::run(args)),
     })

@@ -96,7 +96,10 @@ fn with_details(message: &str, details: &ErrorDetails) -> Failure {
     };
     let metadata = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
     let mut failure = Failure { reason, metadata, ..Failure::new(text) };
-    for violation in details.bad_request().iter().flat_map(|request| &request.field_violations) {
+    // A message may tell them too.
+    let told = |description: &str| message.contains(description);
+    let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+    for violation in violations.filter(|violation| !told(&violation.description)) {
         failure = failure.note(format!("{}: {}", violation.field, violation.description));
     }
     if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {

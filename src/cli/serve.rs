@@ -46,6 +46,11 @@ impl ServeArgs {
             Failure::usage(error.to_string()).note("`causerie serve --help` shows all settings and what they may be.")
         })
     }
+
+    /// Whether a flag sets this.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.flags.contains_key(key)
+    }
 }
 
 /// The flags are those that the settings name; there is no second list of them.

@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn calls_come_in_their_order_with_their_arguments() {
         let (script, rest) = parse("/offline call f {\"a\": \"b c\"}\n/offline call  g \nHello");
-        let read = |call: &Directed| (call.name.clone(), call.arguments.clone().map(|given| Value::from(given).to_string()));
+        let read =
+            |call: &Directed| (call.name.clone(), call.arguments.clone().map(|given| Value::from(given).to_string()));
         let calls: Vec<_> = script.calls.iter().map(read).collect();
         assert_eq!(calls, [("f".to_owned(), Some("{\"a\":\"b c\"}".to_owned())), ("g".to_owned(), None)]);
         assert_eq!((rest, script.help), ("Hello", false));
