@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use causerie::{
     cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools},
     config::Config,
-    server::{Error, OFFLINE_MODELS, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools},
+    server::{
+        Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
+    },
 };
 use tokio::net::TcpListener;
 
@@ -18,7 +20,12 @@ fn main() -> ExitCode {
         Command::Agents(args) => cli::run(agents::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
-        Command::Tools(args) => args.config().and_then(|config| cli::run(show_tools(args, config))),
+        Command::Tools(args) => args.config().and_then(|config| {
+            if args.logs() {
+                serve::start_log(&config.log)?;
+            }
+            cli::run(show_tools(args, config))
+        }),
         Command::Export(args) => cli::run(export::run(args)),
         Command::Import(args) => cli::run(import::run(args)),
     })
@@ -42,7 +49,7 @@ fn serve_until_stopped(args: &serve::ServeArgs) -> Result<(), Failure> {
             | Error::Network(_)
             | Error::StoreFailed => Failure::caused(&error),
         })?;
-        eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS));
+        eprintln!("{}", serve::banner(&config, address, OFFLINE_MODELS, OFFLINE_TOOL));
         server.serve(listener, stop).await.map_err(|error| Failure::caused(&error))
     })
 }

@@ -86,6 +86,8 @@ pub use self::{
 };
 /// The models that `--offline` serves.
 pub use crate::offline::MODELS as OFFLINE_MODELS;
+/// The tool that `--offline` brings.
+pub use crate::offline::TOOL as OFFLINE_TOOL;
 
 /// A server that is ready to serve: its store is open, its provider is known.
 pub struct Server {
@@ -114,14 +116,15 @@ impl Server {
         };
         let models = upstream::models(&config, offline.as_ref())?;
         let mcp = McpServers::new(mcp::servers(&config)?);
-        let tools = Tools { http: tools::http(&config)?, mcp: mcp.clone() };
+        let tools = Tools { http: tools::http(&config, offline.as_ref())?, mcp: mcp.clone() };
+        let declared = agents::read(&config, &tools)?;
         let store = open(&config).await?;
         let engine = Engine::new(store.clone(), models, tools, engine_options(&config));
         let recovered = engine.recover().await.map_err(|failure| Error::Recovery(failure.message))?;
         if recovered > 0 {
             tracing::warn!(turns = recovered, "turns that were cut off while tools ran are kept as incomplete");
         }
-        agents::declare(&config, &engine).await?;
+        agents::declare(declared, &engine).await?;
         Ok(Server { config, store, engine, mcp, offline })
     }
 

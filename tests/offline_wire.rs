@@ -276,6 +276,28 @@ async fn every_error_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn calls_are_made_one_in_each_round_until_none_is_left() {
+    let offline = start().await;
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+    let text = "/offline call f {\"n\": 7}\n/offline call f\nf is not called for being named here";
+    let mut body = and(said(text), json!({"tools": tools}));
+    for (arguments, result) in [("{\"n\":7}", "one"), ("{\"n\":1}", "two")] {
+        let answer = both_ways(&offline, &body).await;
+        let [(id, name, written)] = answer.calls.as_slice() else { panic!("{answer:?}") };
+        assert_eq!((name.as_str(), written.as_str(), answer.finish.as_str()), ("f", arguments, "tool_calls"));
+        let call = json!({"id": id, "function": {"name": name, "arguments": written}});
+        let messages = body["messages"].as_array_mut().expect("messages");
+        messages.push(json!({"role": "assistant", "content": "", "tool_calls": [call]}));
+        messages.push(json!({"role": "tool", "tool_call_id": id, "name": name, "content": result}));
+    }
+    let answer = both_ways(&offline, &body).await;
+    assert_eq!((answer.text.as_str(), answer.calls.len()), ("[offline] The tools answered. f: \"two\".", 0));
+    let none = and(said("/offline call f\nHi"), json!({"tools": body["tools"], "tool_choice": "none"}));
+    assert_eq!(both_ways(&offline, &none).await.calls.len(), 0);
+}
+
+#[tokio::test]
 async fn answers_can_be_long_late_short_and_broken() {
     let offline = start().await;
     assert_eq!(both_ways(&offline, &said("/offline words 3")).await.text, "word1 word2 word3");

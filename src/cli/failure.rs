@@ -90,13 +90,20 @@ impl Failure {
 
 fn with_details(message: &str, details: &ErrorDetails) -> Failure {
     let reason = details.error_info().map(|info| info.reason.clone());
+    let request = details.bad_request();
+    let violations: Vec<_> = request.into_iter().flat_map(|request| &request.field_violations).collect();
+    // What is wrong with each field is told below, one a line.
+    let message = match violations.first().and_then(|first| message.find(&first.field)) {
+        Some(place) if place > 0 => message[..place].trim_end_matches([' ', ':']),
+        Some(_) | None => message,
+    };
     let text = match &reason {
         Some(reason) => format!("{message} ({reason})"),
         None => message.to_owned(),
     };
     let metadata = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
     let mut failure = Failure { reason, metadata, ..Failure::new(text) };
-    for violation in details.bad_request().iter().flat_map(|request| &request.field_violations) {
+    for violation in violations {
         failure = failure.note(format!("{}: {}", violation.field, violation.description));
     }
     if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
@@ -168,7 +175,11 @@ mod tests {
         details.add_bad_request_violation("inputs[0].role", "must be given");
         details.set_retry_info(Some(Duration::from_millis(1500)));
         details.set_request_info("req-1", "");
-        let status = Status::with_error_details(Code::InvalidArgument, "the request is invalid", details);
+        let status = Status::with_error_details(
+            Code::InvalidArgument,
+            "the request is invalid: inputs[0].role must be given",
+            details,
+        );
         let failure = Failure::of_status(&status);
         assert_eq!(failure.reason(), Some("INVALID_REQUEST"));
         assert_eq!(

@@ -55,6 +55,10 @@ Check the providers and their keys, and the servers of tools:
   causerie providers
   causerie tools
 
+Agents lead conversations; they are made with `causerie agents create`, by AgentService or in the configuration:
+  causerie agents
+  causerie chat --agent support
+
 Keep and restore:
   causerie export --output all.jsonl
   causerie import all.jsonl

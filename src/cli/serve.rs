@@ -46,6 +46,11 @@ impl ServeArgs {
             Failure::usage(error.to_string()).note("`causerie serve --help` shows all settings and what they may be.")
         })
     }
+
+    /// Whether a flag sets this.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.flags.contains_key(key)
+    }
 }
 
 /// The flags are those that the settings name; there is no second list of them.
@@ -95,6 +100,7 @@ fn heading(key: &str) -> &'static str {
         Some("providers") => "Provider",
         Some("retry" | "breaker") => "When a provider fails",
         Some("turns") => "Turns",
+        Some("tools") => "Tools",
         Some("limits") => "Limits",
         Some("log") => "Log",
         _ => "Service",
@@ -170,14 +176,14 @@ pub fn stop_requested() -> Result<impl Future<Output = ()> + Send + 'static, Fai
     }
 }
 
-/// What is said on stderr when the service is ready. `address` is where it listens, `offline_models` are the stand-in's.
-pub fn banner(config: &Config, address: SocketAddr, offline_models: &[&str]) -> String {
+/// What is said on stderr when the service is ready. `address` is where it listens, `offline_…` are the stand-in's.
+pub fn banner(config: &Config, address: SocketAddr, offline_models: &[&str], offline_tool: &str) -> String {
     let mut lines = vec![
         format!("causerie {} serves", env!("CARGO_PKG_VERSION")),
         format!("  listening  {address}{}", openness(config, address)),
         format!("  store      {}{}", config.store.path.display(), if config.store.sync { "" } else { UNSYNCED }),
     ];
-    lines.extend(provider_lines(config, offline_models));
+    lines.extend(provider_lines(config, offline_models, offline_tool));
     lines.push(String::new());
     lines.extend(first_steps(config, address, offline_models));
     lines.join("\n")
@@ -195,11 +201,12 @@ fn openness(config: &Config, address: SocketAddr) -> &'static str {
     }
 }
 
-fn provider_lines(config: &Config, offline_models: &[&str]) -> Vec<String> {
+fn provider_lines(config: &Config, offline_models: &[&str], offline_tool: &str) -> Vec<String> {
     if config.offline {
         return vec![
             "  provider   NONE: OFFLINE. A stand-in in this process makes up the answers; no model is asked.".into(),
             format!("  models     {}", offline_models.join(", ")),
+            format!("  tools      {offline_tool}"),
         ];
     }
     let default = config.default_provider();
@@ -273,7 +280,7 @@ mod tests {
         let flags = flags.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect();
         let variables = variables.iter().map(|(name, text)| (name.into(), text.into())).collect::<Vec<_>>();
         let config = Config::load(&Sources::from_flags(flags).with_variables(variables)).expect("the flags are right");
-        banner(&config, config.listen, &["offline-small", "offline-large"])
+        banner(&config, config.listen, &["offline-small", "offline-large"], "offline_weather")
     }
 
     #[test]
@@ -306,7 +313,7 @@ First conversation:
         let file = "default_provider = \"a\"\n[providers.a]\nbase_url = \"http://a/v1\"\nkey_header = \"none\"\n\
                     [providers.b]\nbase_url = \"http://b\"\nkey_env = \"B_KEY\"\n[providers.a.models.m]\n";
         let config = Config::load(&Sources::default().with_file(Path::new("c.toml"), file)).expect("it is right");
-        let banner = banner(&config, config.listen, &[]);
+        let banner = banner(&config, config.listen, &[], "");
         assert!(banner.contains("  provider   http://a/v1  (no key needed)\n"), "{banner}");
         assert!(banner.contains("             b/…  http://b  (NO KEY)\n"), "{banner}");
         assert!(banner.contains("--model m\n") && !banner.contains("mistral"), "{banner}");

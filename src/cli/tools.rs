@@ -67,6 +67,11 @@ impl ToolsArgs {
         self.serve.config()
     }
 
+    /// Whether the log is asked for: it tells more than the table, and some of it twice.
+    pub fn logs(&self) -> bool {
+        self.serve.sets("log.level")
+    }
+
     /// The only server that is asked.
     pub fn server(&self) -> Option<&str> {
         self.of.as_deref()
@@ -94,9 +99,12 @@ pub async fn run(args: &ToolsArgs, answers: impl Future<Output = Result<Vec<Grou
         (None, _) => groups.iter().map(|group| head(group) + &table(group)).collect::<Vec<_>>().join("\n"),
     };
     stdout().write_all(text.as_bytes())?;
-    match groups.iter().find(|group| group.problem.is_some()) {
-        Some(group) => Err(Failure::new(format!("the tools of {} cannot be used", group.name))),
-        None => Ok(()),
+    let down = groups.iter().filter(|group| group.problem.is_some()).map(|group| group.name.as_str());
+    let down: Vec<&str> = down.collect();
+    match down.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(format!("the tools of {} cannot be used", down.join(", ")))
+            .note("What a program writes to stderr is shown with --log-level causerie=debug.")),
     }
 }
 

@@ -251,6 +251,13 @@ impl Engine {
     }
 }
 
+/// Often it is a name, which need not be unique.
+fn no_id(text: &str) -> Failure {
+    let failure = Failure::not_found(Reason::AgentNotFound, "agent", text);
+    let message = format!("{}: an agent is named by its id, such as agent_… of ListAgents", failure.message);
+    Failure { message, ..failure }
+}
+
 impl Shared {
     /// The agent that leads a turn, at the version that it keeps to or the current one. Takes microseconds when it is warm.
     ///
@@ -258,7 +265,7 @@ impl Shared {
     ///
     /// AGENT_NOT_FOUND, which tells one that was deleted from one that never was; AGENT_VERSION_NOT_FOUND; STORE_FAILED.
     pub(super) fn lead(&self, agent_id: &str, pin: Option<&AgentPin>) -> Result<Arc<Agent>, Failure> {
-        let id = agent_id.parse().map_err(|_| Failure::not_found(Reason::AgentNotFound, "agent", agent_id))?;
+        let id = agent_id.parse().map_err(|_| no_id(agent_id))?;
         self.agent(id, pin)
     }
 

@@ -105,12 +105,12 @@ fn check(waiting: &[FunctionCall], tool_use: &ToolUse, inputs: &[EntryDraft], no
     for (i, given) in tool_use.confirmations.iter().enumerate() {
         let call = waiting.iter().find(|call| call.tool_call_id == given.tool_call_id);
         let wrong = match call {
-            None => Some("must name a function call that waits for a decision"),
+            None => Some(no_such_call(waiting)),
             Some(_) if answered.contains(given.tool_call_id.as_str()) => {
-                Some("names a call that `inputs` answers: leave out one of them")
+                Some("names a call that `inputs` answers: leave out one of them".to_owned())
             }
             Some(call) if call.confirmation != Some(Confirmation::Pending) => {
-                Some("names a function that the caller runs: send its result in `inputs`")
+                Some("names a function that the caller runs: send its result in `inputs`".to_owned())
             }
             Some(call) if given.allowed && is_expired(call, now) => {
                 late.push(given.tool_call_id.as_str());
@@ -119,7 +119,7 @@ fn check(waiting: &[FunctionCall], tool_use: &ToolUse, inputs: &[EntryDraft], no
             Some(_) => None,
         };
         let field = format!("tool_confirmations[{i}].tool_call_id");
-        violations.extend(wrong.map(|description| Violation { field, description: description.to_owned() }));
+        violations.extend(wrong.map(|description| Violation { field, description }));
     }
     let agrees = tool_use.confirmations.iter().any(|given| given.allowed);
     let is_answer = |input: &EntryDraft| matches!(input.body, Body::FunctionResult(_) | Body::ToolExecution(_));
@@ -138,6 +138,15 @@ fn check(waiting: &[FunctionCall], tool_use: &ToolUse, inputs: &[EntryDraft], no
     let ids = late.join(", ");
     let text = format!("these calls were not agreed to in time and are not run: {ids}; append without them to go on");
     Err(Failure::new(Reason::ConfirmationExpired, text).with("tool_call_ids", late.join(",")))
+}
+
+fn no_such_call(waiting: &[FunctionCall]) -> String {
+    let undecided = waiting.iter().filter(|call| call.confirmation == Some(Confirmation::Pending));
+    let ids: Vec<&str> = undecided.map(|call| call.tool_call_id.as_str()).collect();
+    match ids.is_empty() {
+        true => "must name a function call that waits for a decision, and none does".to_owned(),
+        false => format!("must name a function call that waits for a decision: {}", ids.join(", ")),
+    }
 }
 
 fn is_expired(call: &FunctionCall, now: Time) -> bool {

@@ -40,7 +40,11 @@ fn one(request: &Request, script: &Script, text: &str, choice: usize, dice: &mut
     let thinking = thoughts(request, script);
     // After tool results or a prefix it is the model's turn to speak: a call now would go on for ever.
     let may_call = request.messages.last().is_some_and(|last| last.role == Role::User);
-    let calls = if may_call { calls::of(request, text, dice) } else { Vec::new() };
+    let calls = match script.calls.as_slice() {
+        [] if may_call => calls::of(request, text, dice),
+        [] => Vec::new(),
+        directed => calls::directed(request, directed, dice),
+    };
     let mut answer = if calls.is_empty() {
         let mut said = speech(request, script, text);
         if choice > 0 && !wants_json(request) {
@@ -71,7 +75,11 @@ fn speech(request: &Request, script: &Script, text: &str) -> String {
         return document;
     }
     if script.help {
-        return format!("[offline] Lines at the top of a message: /offline {}.", DIRECTIVES.join(" | /offline "));
+        return format!(
+            "[offline] A message that names a tool gets it called, with the JSON object that it holds. Lines at the top of a \
+             message: /offline {}.",
+            DIRECTIVES.join(" | /offline ")
+        );
     }
     if let Some(count) = script.words {
         return (1..=count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ");

@@ -1,7 +1,8 @@
 //! Which functions the stand-in calls, and with what arguments.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::directive::Directed;
 use super::example;
 use super::identity::Dice;
 use super::request::{Function, Mode, Request, ToolChoice};
@@ -32,6 +33,22 @@ pub(super) fn of(request: &Request, text: &str, dice: &mut Dice) -> Vec<Call> {
             arguments: given.take().unwrap_or_else(|| example::of(&function.parameters, "value")).to_string(),
         })
         .collect()
+}
+
+/// The call that directives ask for in this round: the first one in the first answer to a message, and so on.
+pub(super) fn directed(request: &Request, calls: &[Directed], dice: &mut Dice) -> Vec<Call> {
+    let round = request.rounds();
+    let may_call = !matches!(request.tool_choice, Some(ToolChoice::Mode(Mode::None)));
+    let due = calls.get(round).filter(|_| may_call);
+    let call = due.map(|Directed { name, arguments }| {
+        let example = || {
+            let offered = request.functions().find(|function| function.name == *name);
+            offered.map_or_else(|| json!({}), |function| example::of(&function.parameters, "value"))
+        };
+        let arguments = arguments.clone().map_or_else(example, Value::from);
+        Call { id: dice.tool_call_id(), name: name.clone(), arguments: arguments.to_string() }
+    });
+    call.into_iter().collect()
 }
 
 fn chosen<'a>(request: &'a Request, text: &str) -> Vec<&'a Function> {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::failure::Failure;
 use super::samples;
 
 /// What may stand after `/offline `, one line each. Several lines may stand at the top of one message.
 pub const DIRECTIVES: &[&str] = &[
     "only <model>",
+    "call <tool> [arguments]",
     "error <status> [variant] [retry-after seconds]",
     "words <n>",
     "delay <ms>",
@@ -30,6 +33,8 @@ const WORDS_MAX: usize = 100_000;
 pub(super) struct Script {
     /// All of this holds for this model alone, so that another one can stand in for it.
     pub(super) only: Option<String>,
+    /// Call these, one in each round, and answer after the last.
+    pub(super) calls: Vec<Directed>,
     /// Answer with this error.
     pub(super) failure: Option<Failure>,
     /// Answer with so many words.
@@ -50,6 +55,14 @@ pub(super) struct Script {
     pub(super) stall: bool,
     /// Explain the directives, because one was not understood or help was asked for.
     pub(super) help: bool,
+}
+
+/// A call that was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Directed {
+    pub(super) name: String,
+    /// None: an example of what the tool takes.
+    pub(super) arguments: Option<Map<String, Value>>,
 }
 
 /// Splits a user message into its directives and what is left of it.
@@ -77,6 +90,7 @@ impl Script {
         let mut words = line.split_whitespace();
         match words.next()? {
             "only" => self.only = Some(words.next()?.to_owned()),
+            "call" => self.calls.push(directed(line.trim_start().strip_prefix("call")?)?),
             "error" => self.failure = Some(error(&mut words)?),
             "words" => self.words = Some(words.next()?.parse::<usize>().ok()?.min(WORDS_MAX)),
             "delay" => self.delay = Some(Duration::from_millis(words.next()?.parse().ok()?)),
@@ -90,6 +104,15 @@ impl Script {
         }
         Some(())
     }
+}
+
+fn directed(text: &str) -> Option<Directed> {
+    let (name, arguments) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    let arguments = match arguments.trim() {
+        "" => None,
+        written => Some(serde_json::from_str(written).ok()?),
+    };
+    (!name.is_empty()).then(|| Directed { name: name.to_owned(), arguments })
 }
 
 fn error<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Failure> {
@@ -119,7 +142,11 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_asks_for_help() {
-        for text in ["/offline", "/offline help", "/offline dance", "/offline words", "/offline error 200"] {
+        let calls = ["/offline call", "/offline call f 1", "/offline call f {\"a\""];
+        for text in ["/offline", "/offline help", "/offline dance", "/offline words", "/offline error 200"]
+            .into_iter()
+            .chain(calls)
+        {
             assert!(parse(text).0.help, "{text}");
         }
     }
@@ -131,6 +158,16 @@ mod tests {
         assert!(!parse("/offline only offline-small\n/offline stall\nHello").0.of("offline-large").stall);
         assert!(parse("/offline only").0.help, "it names one");
         assert_eq!(rest, "Hello");
+    }
+
+    #[test]
+    fn calls_come_in_their_order_with_their_arguments() {
+        let (script, rest) = parse("/offline call f {\"a\": \"b c\"}\n/offline call  g \nHello");
+        let read =
+            |call: &Directed| (call.name.clone(), call.arguments.clone().map(|given| Value::from(given).to_string()));
+        let calls: Vec<_> = script.calls.iter().map(read).collect();
+        assert_eq!(calls, [("f".to_owned(), Some("{\"a\":\"b c\"}".to_owned())), ("g".to_owned(), None)]);
+        assert_eq!((rest, script.help), ("Hello", false));
     }
 
     #[test]

@@ -43,6 +43,9 @@ use tracing::Instrument;
 pub use directive::DIRECTIVES;
 pub use models::MODELS;
 
+/// The HTTP tool that the stand-in answers, so that one can be seen to run without a network. Its argument is `city`.
+pub const TOOL: &str = "offline_weather";
+
 /// How long [`Offline::stop`] waits for a client that is still sending its request.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -108,6 +111,18 @@ impl Offline {
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL template of [`TOOL`].
+    #[must_use]
+    pub fn tool_url(&self) -> String {
+        format!("http://{}/tools/weather/{{city}}", self.address)
     }
 
     /// Stops taking connections, ends what waits (a stalled answer, a pause between chunks) and returns when the last

@@ -128,6 +128,12 @@ impl Request {
         self.messages.iter().rfind(|message| message.role == Role::User)
     }
 
+    /// How often calls were answered since the last user message.
+    pub(super) fn rounds(&self) -> usize {
+        let after_user = self.messages.iter().rev().take_while(|message| message.role != Role::User);
+        after_user.filter(|message| !message.calls().is_empty()).count()
+    }
+
     /// The results at the end of the history.
     pub(super) fn tool_results(&self) -> &[Message] {
         let first = self.messages.iter().rposition(|message| message.role != Role::Tool).map_or(0, |last| last + 1);

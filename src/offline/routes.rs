@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use axum::routing::{get, post};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::directive::Script;
@@ -39,6 +40,7 @@ pub(super) fn router(pace: Duration, stopping: CancellationToken) -> Router {
         .route("/v1/chat/completions", post(chat))
         .route("/v1/conversations", post(converse))
         .route("/v1/models", get(list_models))
+        .route("/tools/weather/{city}", get(weather))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
@@ -54,6 +56,11 @@ async fn list_models(headers: HeaderMap) -> Response {
         Ok(()) => json_response(models::list().to_string().into()),
         Err(failure) => failure.into_response(),
     }
+}
+
+/// No part of Mistral: what the tool asks that the stand-in brings. Always fair.
+async fn weather(Path(city): Path<String>) -> Response {
+    json_response(json!({"city": city, "degrees": 18, "sky": "clear", "offline": true}).to_string().into())
 }
 
 async fn chat(State(room): State<Arc<Room>>, headers: HeaderMap, body: Bytes) -> Response {

@@ -2,24 +2,33 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde_json::json;
+
 use super::Error;
 use crate::{
     config::{self, Config},
     domain::tool::HttpRequestSpec,
+    offline::{self, Offline},
     tools::{
         http::{HttpOptions, HttpSecret, HttpTools, Secret, SecretSource},
         net::{AllowList, SystemLookup},
     },
 };
 
-/// The HTTP tools. Fails if one that is declared can't work.
-pub(super) fn http(config: &Config) -> Result<HttpTools, Error> {
+/// The HTTP tools, that of the stand-in among them. Fails if one that is declared can't work.
+pub(super) fn http(config: &Config, offline: Option<&Offline>) -> Result<HttpTools, Error> {
     let config::Tools { http, secrets } = &config.tools;
     let config::HttpTools { allow, timeout, max_response_bytes, callers_may_declare, requests } = http;
+    let mut tools: BTreeMap<_, _> = requests.iter().map(|(name, request)| (name.clone(), spec(request))).collect();
+    let mut allow = allow_list(allow)?;
+    if let Some(offline) = offline {
+        allow.add(&offline.address().to_string()).expect("the address of a socket is one");
+        tools.entry(offline::TOOL.to_owned()).or_insert_with(|| stand_in(offline));
+    }
     let options = HttpOptions {
-        tools: requests.iter().map(|(name, request)| (name.clone(), spec(request))).collect(),
+        tools,
         secrets: http_secrets(secrets),
-        allow: allow_list(allow)?,
+        allow,
         timeout: *timeout,
         max_response_bytes: usize::try_from(*max_response_bytes).unwrap_or(usize::MAX),
         callers_may_declare: *callers_may_declare,
@@ -34,6 +43,20 @@ fn allow_list(entries: &[String]) -> Result<AllowList, Error> {
         list.add(entry).map_err(|error| Error::Tools(format!("tools.http.allow: \"{entry}\" {error}")))?;
     }
     Ok(list)
+}
+
+/// A tool that needs nothing but this process.
+fn stand_in(offline: &Offline) -> HttpRequestSpec {
+    let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    HttpRequestSpec {
+        description: "The weather in a city, made up.".to_owned(),
+        method: "GET".to_owned(),
+        url: offline.tool_url(),
+        headers: Vec::new(),
+        parameters: parameters.as_object().cloned(),
+        timeout_ms: 0,
+        max_response_bytes: 0,
+    }
 }
 
 fn spec(request: &config::HttpRequest) -> HttpRequestSpec {

@@ -32,6 +32,10 @@ parameters = { type = "object", properties = { n = { enum = [1, 2.5, "x"] } }, r
 [agents."Front desk"]
 model = "scripted-model"
 handoffs = ["support"]
+
+# Never started: no turn uses it.
+[mcp.files]
+command = ["files"]
 "#;
 
 fn by_name(agents: &[Agent], name: &str) -> Agent {
@@ -149,6 +153,14 @@ async fn faults_name_their_keys_all_at_once() {
         (
             agent("completion_args = { toolChoice = { functionName = \"f\" } }"),
             "agents.support.completion_args.tool_choice.function_name must name one of the agent's tools",
+        ),
+        (
+            agent("tools = [{ mcp = { server = \"x\" } }]"),
+            "agents.support.tools[0].mcp.server must name a server of the configuration (mcp.NAME), and \"x\" is none",
+        ),
+        (
+            agent("tools = [{ httpRequest = { name = \"x\" } }]"),
+            "agents.support.tools[0].http_request is no tool of the configuration (tools.http.requests)",
         ),
         (agent("handoffs = [\"sales\"]"), "agents.support.handoffs[0] must be an agent that exists: no agent sales"),
         (agent("handoffs = [\"support\"]"), "agents.support.handoffs[0] is the agent itself"),

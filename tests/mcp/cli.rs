@@ -14,6 +14,11 @@ async fn run(file: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+/// What is said when one of them can't be used.
+const DOWN: &str = "error: the tools of bad cannot be used
+  What a program writes to stderr is shown with --log-level causerie=debug.
+";
+
 #[tokio::test]
 async fn tools_schemas_and_what_is_wrong_are_shown() {
     let Some(python) = PYTHON.path() else { return PYTHON.skip("causerie tools") };
@@ -45,5 +50,5 @@ async fn tools_schemas_and_what_is_wrong_are_shown() {
     let (code, out, err) = run(&file, &[]).await;
     assert!(out.contains("\n  the server `bad` ended (exit status: 7) before it introduced itself"), "{out}");
     assert!(out.contains("\n  good_echo  Does echo.\n"), "{out}");
-    assert_eq!((code, err.as_str()), (Some(1), "error: the tools of bad cannot be used\n"));
+    assert_eq!((code, err.as_str()), (Some(1), DOWN));
 }

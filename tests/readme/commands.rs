@@ -113,7 +113,9 @@ fn run(dir: &Path, address: &str) -> Output {
     for (name, target) in [("causerie", env!("CARGO_BIN_EXE_causerie").into()), ("grpcurl", clients.join("grpcurl"))] {
         symlink(target, bin.join(name)).expect("a link can be made");
     }
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("a shell needs one"));
+    // The packages of the Python bring programs, too.
+    let python = Path::new(&PYTHON.path().expect("it was looked for before")).with_file_name("");
+    let path = format!("{}:{}:{}", bin.display(), std::env::var("PATH").expect("a shell needs one"), python.display());
     let mut bash = Command::new("bash");
     bash.arg("steps.sh").current_dir(dir).env("PATH", path).env("CAUSERIE_SERVER", format!("http://{address}"));
     for program in PROGRAMS {

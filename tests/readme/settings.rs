@@ -5,6 +5,7 @@ use std::path::Path;
 use causerie::config::{Config, Covers, Dialect, KeyHeader, KeySource, MaxTokensField, Sources};
 
 use super::{blocks::blocks, text};
+use crate::{agents, support::server::TestServer};
 
 /// Each block of it that is a configuration file, read.
 fn shown() -> Vec<Config> {
@@ -47,4 +48,18 @@ fn the_prices_and_budgets_that_are_shown_can_be_set_so() {
     assert_eq!(config.fallback_models, ["mistral-small-latest"]);
     let covers: Vec<_> = config.budgets.iter().map(|budget| &budget.covers).collect();
     assert_eq!(covers, [&Covers::All, &Covers::Model("mistral-large-latest".into())]);
+}
+
+#[tokio::test]
+async fn the_agents_and_tools_that_are_shown_can_be_declared_so() {
+    let mut files = blocks(&text()).into_iter().filter(|block| block.language == "toml");
+    let shown = files.find(|block| block.body.contains("[agents.")).expect("agents are shown");
+    // The server starts only if they can be used.
+    let server = TestServer::configured(&shown.body, &[]).await;
+    let mut declared = agents::list(&mut agents::client(&server).await).await;
+    declared.sort_by(|one, other| one.name.cmp(&other.name));
+    let told: Vec<_> =
+        declared.iter().map(|agent| (agent.name.as_str(), agent.handoffs.len(), agent.tools.len())).collect();
+    assert_eq!(told, [("billing", 0, 1), ("support", 1, 1)]);
+    server.stop().await;
 }

@@ -135,8 +135,9 @@ impl<'a> Rounds<'a> {
         let most = self.shared.options.max_tool_rounds;
         let most = self.plan.tool_use.max_rounds.map_or(most, |asked| asked.min(most));
         if self.rounds >= most {
+            let times = if most == 1 { "once".to_owned() } else { format!("{most} times") };
             let text = format!(
-                "the model asked for tools {most} times and wants more (max_tool_rounds): a turn without input goes on"
+                "the model asked for tools {times} and wants more (max_tool_rounds): a turn without input goes on"
             );
             return Err(failures::turn_limit("max_tool_rounds", text));
         }

@@ -36,7 +36,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Unusable(why) => write!(f, "the address cannot be asked: it {why}"),
-            Error::Refused { host } => write!(f, "{host} is, or leads to, an address that may not be reached"),
+            Error::Refused { host } => {
+                write!(
+                    f,
+                    "{host} is, or leads to, an address that may not be reached unless the operator lists it \
+                     (tools.http.allow)"
+                )
+            }
             Error::Unresolved { host } => write!(f, "{host} has no address that is known here"),
             Error::Unreachable { host, why } => write!(f, "{host} gives no answer: {why}"),
             Error::TooManyRedirects => write!(f, "there are more than {} redirects", super::MAX_REDIRECTS),
