@@ -12,6 +12,12 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// Whether this is meant by the entry. An entry without a port means those of http and https.
+    pub fn means(&self, host: &str, port: Option<u16>) -> bool {
+        let fits = self.port.map_or_else(|| matches!(port, Some(80 | 443)), |named| port == Some(named));
+        self.host == host && fits
+    }
+
     /// Reads `host`, `host:port`, `1.2.3.4`, `[::1]:port`, also `::1`; `None`: it is none of them.
     pub fn parse(text: &str) -> Option<HostPort> {
         let (host, port) = split(text)?;
