@@ -66,6 +66,22 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_without_a_port_means_the_usual_ones() {
+        let means = |entry: &str, port| HostPort::parse(entry).is_some_and(|entry| entry.means("example.com", port));
+        for (entry, port, expected) in [
+            ("example.com", Some(443), true),
+            ("example.com", Some(80), true),
+            ("example.com", Some(8443), false),
+            ("example.com", None, false),
+            ("example.com:8443", Some(8443), true),
+            ("example.com:8443", Some(443), false),
+            ("other.example.com", Some(443), false),
+        ] {
+            assert_eq!(means(entry, port), expected, "{entry} {port:?}");
+        }
+    }
+
+    #[test]
     fn what_is_more_than_a_host_is_none() {
         for text in [
             "",
