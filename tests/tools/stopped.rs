@@ -40,6 +40,14 @@ async fn under_way(server: &TestServer, client: &Client, peer: &ScriptedProvider
     (reader, turn_id)
 }
 
+/// A turn that was stopped, when it is stored.
+async fn ended(client: &Client, turn_id: &str) -> proto::Turn {
+    let seen = watch(client, resume(turn_id, 0)).await.rest().await;
+    assert_whole(&seen.events);
+    assert_eq!(&reads::turn(client, turn_id).await, seen.turn());
+    seen.turn().clone()
+}
+
 /// The turn kept the run as one of which nobody knows what it did, and it can go on.
 fn assert_kept(turn: &proto::Turn, reason: ErrorReason) {
     assert_eq!((turn.state(), turn_reason(turn).as_str()), (State::Incomplete, reason.as_str_name()));
@@ -66,7 +74,7 @@ async fn a_deadline_ends_a_request_that_a_tool_makes() {
     let answer = caller.call_with(method, &[("grpc-timeout", "3S")], frame_of(&request.encode_to_vec())).await;
     soon(peer.connection_dropped()).await;
     let events = messages::<proto::Event>(&answer.data);
-    let turn = reads::turn(&server.client().await, &events[0].turn_id).await;
+    let turn = ended(&server.client().await, &events[0].turn_id).await;
     assert_kept(&turn, ErrorReason::Timeout);
     assert_goes_on(&server, &turn).await;
     assert_eq!(peer.requests().len(), 1);
@@ -80,8 +88,7 @@ async fn a_caller_that_leaves_ends_a_request_that_a_tool_makes() {
     let (reader, turn_id) = under_way(&server, &client, &peer).await;
     drop(reader);
     soon(peer.connection_dropped()).await;
-    departures_seen(&server, &client).await;
-    let turn = reads::turn(&client, &turn_id).await;
+    let turn = ended(&client, &turn_id).await;
     assert_kept(&turn, ErrorReason::TurnCancelled);
     assert_goes_on(&server, &turn).await;
     server.stop().await;
@@ -149,7 +156,7 @@ async fn calls_of_an_mcp_server_are_cancelled_there() {
     let events = messages::<proto::Event>(&answer.data);
     for (turn_id, reason) in [(turn_id, ErrorReason::TurnCancelled), (events[0].turn_id.clone(), ErrorReason::Timeout)]
     {
-        assert_kept(&reads::turn(&client, &turn_id).await, reason);
+        assert_kept(&ended(&client, &turn_id).await, reason);
     }
     stage.server.stop().await;
 }
