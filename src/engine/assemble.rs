@@ -243,8 +243,12 @@ impl Assembler {
         }
     }
 
-    fn handoff_done(&self, index: u32, next_agent_id: String, next_agent_name: String) -> Option<EventKind> {
+    /// What comes after it is the next agent's.
+    fn handoff_done(&mut self, index: u32, next_agent_id: String, next_agent_name: String) -> Option<EventKind> {
         let Own { entry_id, output_index, .. } = self.find(index, EntryKind::AgentHandoff)?;
+        if !next_agent_id.is_empty() {
+            self.author = Arc::new(Author { agent_id: Some(next_agent_id.clone()), ..(*self.author).clone() });
+        }
         Some(EventKind::AgentHandoffDone { entry_id, output_index, next_agent_id, next_agent_name })
     }
 

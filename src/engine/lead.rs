@@ -73,6 +73,10 @@ impl Shared {
         let names_model = overrides.model.is_some();
         let names_agent = overrides.agent_id.is_some();
         let mut kept = settle(parent, overrides);
+        if names_model && !names_agent && Lead::is_hosted(&kept) {
+            // Mistral's agent brings its own model: who names another one leaves the agent.
+            leave_agent(&mut kept);
+        }
         if Lead::is_hosted(&kept) {
             check_hosted(&kept)?;
             let mut settings = (*kept).clone();
@@ -84,8 +88,7 @@ impl Shared {
                 Ok(agent) => Some(agent),
                 // The agent is gone, and the caller names who goes on in its place.
                 Err(failure) if failure.reason == Reason::AgentNotFound && names_model && !names_agent => {
-                    let left = Arc::make_mut(&mut kept);
-                    (left.agent_id, left.agent_pin) = (None, None);
+                    leave_agent(&mut kept);
                     None
                 }
                 Err(failure) => return Err(failure),
@@ -156,6 +159,12 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// From here on no agent leads.
+fn leave_agent(kept: &mut Arc<Settings>) {
+    let left = Arc::make_mut(kept);
+    (left.agent_id, left.agent_pin) = (None, None);
 }
 
 /// The settings of the new version: the parent's, as one shared value, unless something changes.

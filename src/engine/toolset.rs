@@ -131,14 +131,14 @@ impl Shared {
             return Ok(set);
         }
         set.offered = Some(Vec::with_capacity(settings.tools.len()));
-        for tool in &settings.tools {
+        for (i, tool) in settings.tools.iter().enumerate() {
             match tool {
                 Tool::Function(function) => {
                     set.claim(&function.name, Runner::Caller)?;
                     set.offered.get_or_insert_default().push(tool.clone());
                 }
                 Tool::Connector(_) => set.offered.get_or_insert_default().push(tool.clone()),
-                Tool::Mcp(tools) => self.add_mcp(&mut set, tools).await?,
+                Tool::Mcp(tools) => self.add_mcp(&mut set, i, tools).await?,
                 Tool::HttpRequest(request) => self.add_http(&mut set, request)?,
                 Tool::HumanHandoff(tool) => set.add(to_human(&tool.description), Runner::ToHuman)?,
             }
@@ -147,13 +147,13 @@ impl Shared {
         Ok(set)
     }
 
-    async fn add_mcp(&self, set: &mut Toolset, tools: &McpTools) -> Result<(), Failure> {
+    async fn add_mcp(&self, set: &mut Toolset, i: usize, tools: &McpTools) -> Result<(), Failure> {
         let McpTools { server, include, exclude, requires_confirmation, terms } = tools;
         let listed = self.tools.mcp.tools(server).await.map_err(|error| failures::tools_unavailable(server, &error))?;
         if let Some(missing) = include.iter().find(|name| listed.iter().all(|tool| tool.name != **name)) {
             let there: Vec<&str> = listed.iter().map(|tool| tool.name.as_str()).collect();
             let text = format!("the MCP server {server} has no tool {missing}; it has {}", there.join(", "));
-            return Err(Failure::invalid_field("tools.mcp.include", text));
+            return Err(Failure::invalid_field(format!("tools[{i}].mcp.include"), text));
         }
         let server: Arc<str> = server.as_str().into();
         for tool in listed.iter() {

@@ -11,6 +11,7 @@ use crate::{
     config::{self, Config},
     engine::{ModelOptions, ModelPolicy, ProviderPolicy, RateLimits, RetryOptions, WindowBudget},
     offline::Offline,
+    tools::net::HostPort,
     upstream::{
         self, Catalogue, Dialect, KeyHeader, KeySource, MaxTokensField, Override, Price, Provider, Providers, Secret,
         guard::BreakerOptions,
@@ -125,9 +126,14 @@ fn options(provider: &config::Provider) -> upstream::Options {
 
 /// The secrets that may be sent to this provider, for connectors that it is to open. They are read once.
 fn connector_secrets(secrets: &BTreeMap<String, config::ToolSecret>, base_url: &str) -> BTreeMap<String, Secret> {
-    let place = base_url.split("://").last().unwrap_or_default().split('/').next().unwrap_or_default();
-    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
-    let allowed = secrets.iter().filter(|(_, secret)| secret.hosts.iter().any(|at| at == place || at == host));
+    let (scheme, rest) = base_url.split_once("://").unwrap_or_default();
+    let place = rest.split(['/', '?', '#']).next().and_then(HostPort::parse);
+    let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+    let is_for = |entry: &String| {
+        let entry = HostPort::parse(entry);
+        entry.zip(place.as_ref()).is_some_and(|(entry, at)| entry.means(&at.host, at.port.or(Some(usual))))
+    };
+    let allowed = secrets.iter().filter(|(_, secret)| secret.hosts.iter().any(is_for));
     let read = allowed.filter_map(|(name, secret)| {
         let value = match &secret.value {
             config::SecretSource::Missing(_) => return None,

@@ -114,6 +114,7 @@ for line in sys.stdin:
         journal.append("tools/list")
         send({"id": id, "result": page(message.get("params", {}).get("cursor"))})
     elif method == "tools/call":
+        journal.append(f"tools/call {message['params']['name']}")
         result = call(id, message["params"])
         if result is not None:
             send({"id": id, "result": result})

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use prost::Message;
 use tonic::Status;
 
-use super::PROMPT;
+use super::{PROMPT, tools};
 use crate::agents;
 use crate::support::{
     calls::{self, get_turn},
@@ -28,7 +28,7 @@ pub(crate) struct Refused {
 type Scene = fn() -> BoxFuture<'static, Vec<Refused>>;
 
 /// The table.
-pub(crate) const ROWS: [(ErrorReason, Scene); 21] = [
+pub(crate) const ROWS: [(ErrorReason, Scene); 24] = [
     (ErrorReason::ConversationNotFound, || Box::pin(conversation_not_found())),
     (ErrorReason::EntryNotFound, || Box::pin(entry_not_found())),
     (ErrorReason::TurnNotFound, || Box::pin(turn_not_found())),
@@ -50,6 +50,9 @@ pub(crate) const ROWS: [(ErrorReason, Scene); 21] = [
     (ErrorReason::ShuttingDown, || Box::pin(shutting_down())),
     (ErrorReason::TurnCancelled, || Box::pin(turn_cancelled())),
     (ErrorReason::Timeout, || Box::pin(timeout())),
+    (ErrorReason::ToolsUnavailable, || Box::pin(tools::tools_unavailable())),
+    (ErrorReason::TurnLimitExceeded, || Box::pin(tools::turn_limit_exceeded())),
+    (ErrorReason::ConfirmationExpired, || Box::pin(tools::confirmation_expired())),
 ];
 
 #[tokio::test]
@@ -75,7 +78,7 @@ async fn answered(server: &TestServer) -> (Client, proto::Turn) {
 }
 
 /// The same request, unary and as a stream, which both refuse before there is a turn.
-async fn both(client: &mut Client, ids: [&'static str; 2], request: Request) -> Vec<Refused> {
+pub(super) async fn both(client: &mut Client, ids: [&'static str; 2], request: Request) -> Vec<Refused> {
     let unary = calls::run(client, ids[0], request.clone()).await.expect_err(ids[0]);
     let (events, end) = calls::watch(client, ids[1], request).await;
     assert_eq!(events, [], "{}: a request that is refused has no events", ids[1]);

@@ -92,7 +92,8 @@ async fn check_everything(servers: McpServers) {
     servers.close().await;
 }
 
-struct Server(Child);
+/// A server that runs until this is dropped.
+pub(crate) struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -102,8 +103,8 @@ impl Drop for Server {
     }
 }
 
-/// The server on a free port.
-fn start(everything: &Path) -> (Server, u16) {
+/// `server-everything` on a free port.
+pub(crate) fn start(everything: &Path) -> (Server, u16) {
     let announce = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/announce_port.cjs");
     let mut child = Command::new("node")
         .arg("--require")

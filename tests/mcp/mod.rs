@@ -2,7 +2,7 @@
 
 mod cli;
 mod faults;
-mod foreign;
+pub(crate) mod foreign;
 mod http_peer;
 mod over_http;
 

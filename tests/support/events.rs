@@ -234,6 +234,7 @@ fn text_told(events: &[proto::Event], entry_id: &str) -> String {
         Some(Kind::MessageOutputDelta(delta)) if delta.entry_id == entry_id => delta.content.as_ref().map(chunk_text),
         Some(Kind::FunctionCallDelta(delta)) if delta.entry_id == entry_id => Some(delta.arguments.clone()),
         Some(Kind::ToolExecutionStarted(run)) if run.entry_id == entry_id => Some(run.arguments.clone()),
+        Some(Kind::ToolExecutionDelta(run)) if run.entry_id == entry_id => Some(run.arguments.clone()),
         Some(Kind::HumanHandoff(asked)) if asked.entry_id == entry_id => Some(asked.message.clone()),
         _ => None,
     });

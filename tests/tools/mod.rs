@@ -4,9 +4,16 @@ mod approval;
 mod crash;
 mod format;
 mod handoff;
+mod hosted;
+mod hosted_settings;
 mod limits;
+mod mcp;
+mod mcp_faults;
+mod random;
 mod round_trip;
 mod rounds;
+mod stopped;
+mod strain;
 
 use causerie::proto::{self, entry::Kind, event::Kind as EventKind, stream_events_request::Request};
 use prost_types::{ListValue, Struct, Value, value};

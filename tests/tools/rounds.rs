@@ -11,7 +11,9 @@ use crate::support::{
     events::soon,
     golden::assert_golden,
     provider::{Reply, ScriptedProvider},
+    refusal::value,
     server::{append, text_of},
+    status::{carried, reason_of},
 };
 
 fn two_tools(peer: &ScriptedProvider) -> Vec<proto::Tool> {
@@ -117,6 +119,9 @@ async fn a_tool_that_must_not_fail_ends_the_turn() {
     assert_eq!(turn.state(), State::Incomplete);
     let error = turn.error.as_ref().expect("an error");
     assert!(error.message.contains("pay"), "{error:?}");
+    let told = carried(error);
+    assert_eq!((told.code(), reason_of(&told).as_str()), (tonic::Code::Aborted, "TOOL_FAILED"));
+    assert_eq!(value(&told, "tool"), "pay");
     assert_eq!(runs_of(turn)[0].error, "HTTP 500: no");
     // It goes on where it stopped.
     server.provider.reply(stream_of(&["It did not work."], "stop"));

@@ -86,11 +86,7 @@ impl Secrets {
         let Some(bound) = self.by_name.get(name) else {
             return Err(format!("names a secret that the configuration does not have: set tools.secrets.{name}"));
         };
-        let fits = |entry: &HostPort| {
-            let ports = entry.port.map_or_else(|| matches!(port, Some(80 | 443)), |named| port == Some(named));
-            entry.host == host && ports
-        };
-        if bound.hosts.iter().any(fits) {
+        if bound.hosts.iter().any(|entry| entry.means(host, port)) {
             return Ok(());
         }
         Err(format!("names the secret {name}, which is not for this host: see tools.secrets.{name}.hosts"))

@@ -12,6 +12,12 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// Whether this is meant by the entry. An entry without a port means those of http and https.
+    pub fn means(&self, host: &str, port: Option<u16>) -> bool {
+        let fits = self.port.map_or_else(|| matches!(port, Some(80 | 443)), |named| port == Some(named));
+        self.host == host && fits
+    }
+
     /// Reads `host`, `host:port`, `1.2.3.4`, `[::1]:port`, also `::1`; `None`: it is none of them.
     pub fn parse(text: &str) -> Option<HostPort> {
         let (host, port) = split(text)?;
@@ -56,6 +62,22 @@ mod tests {
             ("bücher.example", "xn--bcher-kva.example", None),
         ] {
             assert_eq!(HostPort::parse(text), Some(HostPort { host: host.into(), port }), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_entry_without_a_port_means_the_usual_ones() {
+        let means = |entry: &str, port| HostPort::parse(entry).is_some_and(|entry| entry.means("example.com", port));
+        for (entry, port, expected) in [
+            ("example.com", Some(443), true),
+            ("example.com", Some(80), true),
+            ("example.com", Some(8443), false),
+            ("example.com", None, false),
+            ("example.com:8443", Some(8443), true),
+            ("example.com:8443", Some(443), false),
+            ("other.example.com", Some(443), false),
+        ] {
+            assert_eq!(means(entry, port), expected, "{entry} {port:?}");
         }
     }
 

@@ -122,7 +122,11 @@ fn check_connector(
         | ConnectorKind::DocumentLibrary { .. } => None,
     };
     if let Some(authorization) = authorization.filter(|authorization| !secrets.contains_key(&authorization.secret)) {
-        let text = format!("must name a secret of the configuration; there is none named {:?}", authorization.secret);
+        let name = &authorization.secret;
+        let text = format!(
+            "must name a secret of the configuration that may be sent to this provider: set tools.secrets.{name}, and its host in \
+             tools.secrets.{name}.hosts"
+        );
         refuse("authorization_secret", text);
     }
 }
