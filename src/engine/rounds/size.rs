@@ -50,7 +50,8 @@ pub(super) fn fit(outcome: ToolOutcome, room: usize) -> ToolOutcome {
 
 /// The beginning of a text, whole characters.
 fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or_default()]
 }
 
 #[cfg(test)]
