@@ -133,9 +133,11 @@ impl Shared {
                 let begin = end.saturating_sub(READ_AT_ONCE);
                 let entries = shared.store.entries(&parent, begin..end, usize::MAX).map_err(failures::store)?;
                 for entry in entries.iter().rev() {
-                    match &entry.body {
-                        Body::FunctionCall(call) if pending.contains(&call.tool_call_id) => found.push(call.clone()),
-                        _ => {}
+                    let Body::FunctionCall(call) = &entry.body else { continue };
+                    // A caller's id may come again after its call was answered: the newest is the one that waits.
+                    let is_found = found.iter().any(|newer| newer.tool_call_id == call.tool_call_id);
+                    if !is_found && pending.contains(&call.tool_call_id) {
+                        found.push(call.clone());
                     }
                 }
                 end = begin;

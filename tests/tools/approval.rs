@@ -241,3 +241,24 @@ async fn decisions_that_do_not_fit_are_refused_and_nothing_is_run() {
     assert!(peer.requests().is_empty(), "nothing was run");
     server.stop().await;
 }
+
+/// A caller's ids may come again. Only the call that waits is run.
+#[tokio::test]
+async fn a_call_whose_id_was_used_before_is_run_once() {
+    let (server, peer, client) = stage().await;
+    let asked_for = pending(&server, &client, guarded(&peer), &[r#"{"q":"a"}"#]).await;
+    let history = calls::history(&mut client.clone(), &asked_for.turn().conversation_id).await.expect("a history");
+    let call = calls_of(asked_for.turn())[0].clone();
+    let result = proto::FunctionResult { tool_call_id: call.tool_call_id.clone(), ..Default::default() };
+    let result = proto::Entry { kind: Some(Kind::FunctionResult(result)), ..Default::default() };
+    let answered = proto::AppendRequest {
+        inputs: vec![result, history[1].clone()],
+        skip_completion: true,
+        ..append(&asked_for.turn().conversation_id, "")
+    };
+    let again = client.clone().append(answered).await.expect("a call may follow").into_inner();
+    server.provider.reply(stream_of(&["It is gone."], "stop"));
+    let done = stream(&client, Request::Append(decided(&again, vec![decide(&call, Confirmation::Allow)]))).await;
+    assert_eq!((runs_of(done.turn()).len(), peer.requests().len()), (1, 1));
+    server.stop().await;
+}

@@ -9,9 +9,10 @@ use tonic::transport::Channel;
 use super::{asked, runs_of, server, server_with, stream};
 use crate::support::{
     calls,
-    completion::{stream_of, stream_of_calls},
+    completion::{calls as calls_for, finish, says, stream_of, stream_of_calls},
     event_log,
     golden::assert_golden,
+    provider::Reply,
     server::{Client, TestServer, append, start, text_of},
     status::{carried, reason_of},
 };
@@ -262,5 +263,24 @@ async fn unpinned_conversations_follow_their_agent_and_pinned_ones_do_not() {
     assert_eq!(moved.turn().agent_version, 2);
     let last = server.provider.requests_for("model-of-expert").pop().expect("a request");
     assert_eq!(asked(&last)[0], "system: You are new.");
+    server.stop().await;
+}
+
+/// What an agent said before a handoff that is not done is no answer.
+#[tokio::test]
+async fn a_turn_that_is_not_handed_over_goes_on_also_after_words() {
+    let server = server_with(&[("turns.max_handoffs", "0")]).await;
+    let mut agents = AgentServiceClient::new(server.channel().await);
+    let next = agent(&mut agents, named("next", &[])).await;
+    let first = agent(&mut agents, named("first", &[&next])).await;
+    let asks =
+        [says("One moment."), calls_for(0, Some("transfer_to_agent"), r#"{"agent":"next"}"#), finish("tool_calls")];
+    server.provider.on_model("model-of-first", [Reply::sse(&asks), stream_of(&["I know."], "stop")]);
+    let client = server.client().await;
+    let seen = stream(&client, Request::Start(led_by(&first))).await;
+    let error = carried(seen.turn().error.as_ref().expect("an error"));
+    assert_eq!(reason_of(&error), ErrorReason::TurnLimitExceeded.as_str_name());
+    let on = stream(&client, Request::Append(append(&seen.turn().conversation_id, ""))).await;
+    assert_eq!(on.turn().state(), State::Completed);
     server.stop().await;
 }

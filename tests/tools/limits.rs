@@ -6,7 +6,7 @@ use causerie::proto::{
 
 use super::{http_tool, runs_of, server_with, stream, tool, with_tools};
 use crate::support::{
-    completion::{stream_of, stream_of_calls},
+    completion::{calls, finish, says, stream_of, stream_of_calls},
     events::{full, soon, watch},
     provider::{Reply, ScriptedProvider},
     server::{Client, TestServer, append, text_of},
@@ -101,6 +101,12 @@ async fn a_turn_that_is_stopped_keeps_what_ran_and_what_was_running() {
         }
     };
     assert_eq!(soon(first_done).await.name, "quick");
+    soon(async {
+        while peer.requests().len() < 2 {
+            peer.next_request().await;
+        }
+    })
+    .await;
     let request = proto::CancelTurnRequest { turn_id: turn_id.clone() };
     let turn = client.cancel_turn(request).await.expect("a turn").into_inner();
     assert_eq!(turn.state(), State::Incomplete);
@@ -116,5 +122,41 @@ async fn a_turn_that_is_stopped_keeps_what_ran_and_what_was_running() {
     let told = super::asked(&server.provider.requests()[1]);
     assert_eq!(told[2..], ["tool: done", r#"tool: {"error":"the tool was cut off: what it did is not known"}"#]);
     let _ = reader.rest().await;
+    server.stop().await;
+}
+
+/// What the model said beside the calls that it may not have any more is no answer.
+#[tokio::test]
+async fn a_turn_that_may_run_nothing_more_goes_on_also_after_words() {
+    let (server, peer, client) = insatiable(&[]).await;
+    let words = || Reply::sse(&[says("Let me look."), calls(0, Some("more"), r#"{"q":"x"}"#), finish("tool_calls")]);
+    server.provider.on_every(words());
+    let request = proto::StartRequest { max_tool_rounds: 1, ..more(&peer) };
+    let seen = stream(&client, Request::Start(request)).await;
+    assert_eq!((seen.turn().state(), reason(seen.turn()).as_str()), (State::Incomplete, "TURN_LIMIT_EXCEEDED"));
+    server.provider.reply(stream_of(&["Enough."], "stop"));
+    let on = stream(&client, Request::Append(append(&seen.turn().conversation_id, ""))).await;
+    assert_eq!(on.turn().state(), State::Completed);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_turn_fits_a_message_whatever_its_tools_are_asked() {
+    let (server, peer, client) = insatiable(&[]).await;
+    let long = |bytes: usize| format!(r#"{{"q":"{}"}}"#, "x".repeat(bytes));
+    let ask = |bytes: usize| {
+        let text = long(bytes);
+        let pieces = text.as_bytes().chunks(60_000).map(|piece| std::str::from_utf8(piece).expect("ASCII"));
+        let pieces = pieces.enumerate().map(|(i, piece)| calls(0, (i == 0).then_some("more"), piece));
+        Reply::sse(&pieces.chain([finish("tool_calls")]).collect::<Vec<_>>())
+    };
+    let piece = "y".repeat(60_000);
+    server.provider.reply(ask(1_400_000));
+    server.provider.reply(ask(1_900_000));
+    server.provider.reply(stream_of(&vec![piece.as_str(); 32], "stop"));
+    let mut client = client.max_decoding_message_size(64 << 20);
+    let turn = client.start(more(&peer)).await.expect("a turn").into_inner();
+    let size = prost::Message::encoded_len(&turn);
+    assert!(size < 4 << 20, "{size} {:?}", turn.error);
     server.stop().await;
 }

@@ -58,6 +58,14 @@ impl Rounds<'_> {
         }
     }
 
+    /// Whether the turn may be handed over once more, if the first of these asks for it.
+    pub(super) fn check_first(&self, handoffs: &[Held]) -> Result<(), Failure> {
+        let first = handoffs.first().filter(|first| matches!(first.runner, Runner::ToAgent));
+        let Some(next) = first.and_then(|first| self.next_agent(first)) else { return Ok(()) };
+        let from = self.led.agent.as_ref().map_or_else(String::new, |agent| agent.id.to_string());
+        self.check_handoff(&from, &next.id.to_string(), &next.spec.name)
+    }
+
     /// The agent that a call names, if it may take over and is there.
     fn next_agent(&self, call: &Held) -> Option<Arc<Agent>> {
         let name = argument(&call.arguments, "agent")?;

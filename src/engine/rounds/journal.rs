@@ -18,9 +18,9 @@ impl Rounds<'_> {
         }
         let generation = self.progress.journaled;
         let journaled = Journaled { ended: self.draft(now, next), settings: self.progress.kept.clone() };
-        self.shared.store.journal(&journaled, generation).await.map_err(failures::store)?;
+        // Before it is written: a turn that is stopped meanwhile has to remove what may be there.
         self.progress.journaled += 1;
-        Ok(())
+        self.shared.store.journal(&journaled, generation).await.map_err(failures::store)
     }
 
     fn draft(&self, now: Time, next: &[EventKind]) -> Ended {

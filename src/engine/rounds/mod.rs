@@ -23,7 +23,7 @@ use super::{
     toolset::Runner,
 };
 use crate::domain::{
-    Body, EventKind, Failure, FinishReason,
+    EventKind, Failure, FinishReason,
     sequence::{self, Ending},
     settings::ToolChoice,
 };
@@ -86,22 +86,25 @@ impl<'a> Rounds<'a> {
             // What it asks for may be torn.
             return Ok(false);
         }
-        let held = self.progress.assembler.end_round();
-        let waits = self.finish_outputs();
-        let Asked { runs, handoffs } = apart(held);
+        let Asked { runs, handoffs } = apart(self.progress.assembler.end_round());
+        let waits = self.progress.outputs.has_open_calls();
+        let has_run = !runs.is_empty();
+        if !waits {
+            // Before what was said beside them is whole: where they are not done it is no answer.
+            self.check_limits(&runs, &handoffs)?;
+        }
+        self.finish_outputs();
         if runs.is_empty() && handoffs.is_empty() {
             return if waits { Ok(false) } else { self.mend() };
         }
         if waits {
             // Who is handed over to could not be asked before the calls are answered.
-            self.count_round()?;
+            self.count_round(&runs)?;
             let jobs = self.beside_waiting(runs, handoffs);
             self.run(jobs).await?;
             return Ok(false);
         }
-        let has_run = !runs.is_empty();
         if has_run {
-            self.count_round()?;
             let jobs = self.jobs(runs, false);
             self.run(jobs).await?;
         }
@@ -109,7 +112,7 @@ impl<'a> Rounds<'a> {
         self.relax_tool_choice();
         match self.hand_over(handoffs).await? {
             Handed::Refused if !has_run => {
-                self.count_round()?;
+                self.count_round(&[])?;
                 self.absorb()?;
                 Ok(true)
             }
@@ -121,17 +124,23 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// What the model said is whole now. True: calls of it wait for the caller.
-    fn finish_outputs(&mut self) -> bool {
+    /// Whether the turn may do what an answer asks for.
+    fn check_limits(&mut self, runs: &[Held], handoffs: &[Held]) -> Result<(), Failure> {
+        match runs {
+            [] => self.check_first(handoffs),
+            _ => self.count_round(runs),
+        }
+    }
+
+    /// What the model said is whole now.
+    fn finish_outputs(&mut self) {
         let now = ids::now();
         let ended = self.progress.outputs.finish(now);
-        let waits = ended.iter().any(|entry| matches!(entry.body, Body::FunctionCall(_)));
         self.place.live.log.push(now, ended.into_iter().map(|entry| EventKind::EntryDone { entry }));
-        waits
     }
 
     /// An answer that asked for something is a round, whatever came of it.
-    fn count_round(&mut self) -> Result<(), Failure> {
+    fn count_round(&mut self, runs: &[Held]) -> Result<(), Failure> {
         let most = self.shared.options.max_tool_rounds;
         let most = self.plan.tool_use.max_rounds.map_or(most, |asked| asked.min(most));
         if self.rounds >= most {
@@ -141,7 +150,8 @@ impl<'a> Rounds<'a> {
             );
             return Err(failures::turn_limit("max_tool_rounds", text));
         }
-        if self.progress.outputs.size_bytes() > size::TURN_BYTES {
+        let bytes = self.progress.outputs.size_bytes() + runs.iter().map(size::of_call).sum::<usize>();
+        if bytes > size::TURN_BYTES {
             let text = "the turn has become as large as a turn may be: a turn without input goes on";
             return Err(failures::turn_limit("output_bytes", text.to_owned()));
         }

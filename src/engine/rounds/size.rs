@@ -1,6 +1,9 @@
 //! How much a turn may hold: all that its rounds bring must fit the message that tells the whole turn, with the last answer.
 
-use crate::domain::{Chunk, ToolOutcome};
+use crate::{
+    domain::{Chunk, ToolOutcome},
+    engine::assemble::Held,
+};
 
 /// For all rounds but the last answer, in bytes as [`Entry::size_bytes`](crate::domain::Entry::size_bytes) counts. An answer may
 /// have 2 MiB, and clients take 4 MiB in a message.
@@ -9,12 +12,23 @@ pub(super) const TURN_BYTES: usize = 3 << 19;
 /// The longest error of a tool that is kept.
 const ERROR_BYTES: usize = 8 << 10;
 
+/// Of an error that is kept even if there is no room any more.
+const SHORT_ERROR_BYTES: usize = 256;
+
+/// What an entry takes beside its texts, and the note or the error that it has at least.
+const CALL_BYTES: usize = 256 + SHORT_ERROR_BYTES;
+
 const NOTE: &str = "[cut: the turn has no room for more]";
+
+/// What a call takes at least once it has run.
+pub(super) fn of_call(call: &Held) -> usize {
+    CALL_BYTES + call.name.len() + call.arguments.len()
+}
 
 /// What came of a call, cut to so many bytes.
 pub(super) fn fit(outcome: ToolOutcome, room: usize) -> ToolOutcome {
     let ToolOutcome { content, info, error } = outcome;
-    let error = error.map(|error| cut(&error, ERROR_BYTES).to_owned());
+    let error = error.map(|error| cut(&error, room.clamp(SHORT_ERROR_BYTES, ERROR_BYTES)).to_owned());
     let mut left = room.saturating_sub(info.len());
     let info = if info.len() > room { String::new() } else { info };
     let mut kept = Vec::with_capacity(content.len());
@@ -64,6 +78,6 @@ mod tests {
         assert_eq!(cut_to(vec![picture], 50), [text(NOTE)]);
         let outcome = ToolOutcome { content: vec![], info: "x".repeat(9), error: Some("e".repeat(9000)) };
         let found = fit(outcome, 5);
-        assert_eq!((found.info.len(), found.error.map(|error| error.len())), (0, Some(ERROR_BYTES)));
+        assert_eq!((found.info.len(), found.error.map(|error| error.len())), (0, Some(SHORT_ERROR_BYTES)));
     }
 }
