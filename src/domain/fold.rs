@@ -176,7 +176,12 @@ impl Outputs {
     /// The model has finished what it began. Gives what ended by that.
     pub fn finish(&mut self, at: Time) -> Vec<Arc<Entry>> {
         let open = self.slots.iter_mut().filter(|slot| matches!(slot, Slot::Open(_)));
-        open.map(|slot| slot.close(OutputStatus::Completed, Some(at))).collect()
+        open.map(|slot| match slot.entry().body {
+            // Only its own end makes a run whole.
+            Body::ToolExecution(_) => slot.close(OutputStatus::Incomplete, None),
+            _ => slot.close(OutputStatus::Completed, Some(at)),
+        })
+        .collect()
     }
 
     /// The turn was cut off. Messages are kept as far as they came, and runs of tools, which may have done something; calls are

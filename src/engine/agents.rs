@@ -96,6 +96,7 @@ impl Engine {
         let id = AgentId(ids::entry_uuid());
         let mut faults = self.handoff_faults(id, &spec.handoffs).await?;
         faults.extend(tool_choice_fault(&spec));
+        faults.extend(self.agent_tool_faults(&spec.tools).await);
         if !faults.is_empty() {
             return Err(Failure::invalid(faults));
         }
@@ -152,7 +153,8 @@ impl Engine {
         // Before the agents that it names are looked at: it may not exist.
         self.shared.changeable(target)?;
         self.shared.store.accepts_turns().map_err(failures::store)?;
-        let faults = self.handoff_faults(target.id, changes.handoffs.as_deref().unwrap_or_default()).await?;
+        let mut faults = self.handoff_faults(target.id, changes.handoffs.as_deref().unwrap_or_default()).await?;
+        faults.extend(self.agent_tool_faults(changes.tools.as_deref().unwrap_or_default()).await);
         let change = |agent: &Agent| {
             let spec = Box::new(changes.clone().of(agent.spec.clone()));
             let faults: Vec<_> = faults.iter().cloned().chain(tool_choice_fault(&spec)).collect();
@@ -163,6 +165,12 @@ impl Engine {
             Ok((*spec != agent.spec).then(|| AgentChange::Version { spec, message, at: ids::now() }))
         };
         self.change_agent(target, change).await
+    }
+
+    /// What is wrong with the tools of an agent that calls give.
+    async fn agent_tool_faults(&self, tools: &[Tool]) -> impl Iterator<Item = Violation> {
+        let faults = self.shared.tool_faults(tools).await;
+        faults.into_iter().map(|fault| Violation { field: format!("agent.{}", fault.field), ..fault })
     }
 
     /// Makes another version the current one.

@@ -150,7 +150,7 @@ fn no_such_call(waiting: &[FunctionCall]) -> String {
 }
 
 fn is_expired(call: &FunctionCall, now: Time) -> bool {
-    call.confirmation_expires_at.is_some_and(|at| at <= now)
+    call.confirmation == Some(Confirmation::Pending) && call.confirmation_expires_at.is_some_and(|at| at <= now)
 }
 
 fn agreed(call: &FunctionCall, given: &ToolConfirmation, now: Time) -> Agreed {

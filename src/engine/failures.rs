@@ -170,13 +170,12 @@ fn limit_text(limit: Limit) -> &'static str {
 }
 
 /// An MCP server that the configuration does not name.
-pub(super) fn no_mcp_server(tool: usize, server: &str, there: &[&str]) -> Failure {
+pub(super) fn no_mcp_server(server: &str, there: &[&str]) -> String {
     let known = match there {
         [] => "none is configured".to_owned(),
         _ => format!("there are {}", there.join(", ")),
     };
-    let text = format!("must name an MCP server of the configuration, and {server:?} is none: {known}");
-    Failure::invalid_field(format!("tools[{tool}].mcp.server"), text)
+    format!("must name an MCP server of the configuration, and {server:?} is none: {known}")
 }
 
 /// The tools of a server can't be told to the model, so it is not asked.

@@ -97,6 +97,9 @@ impl Shared {
         let asks = !request.skip_completion;
         let inherited = parent.as_ref().map(|parent| &parent.version.settings);
         let lead = self.lead_of(inherited, request.overrides.clone(), asks)?;
+        if asks {
+            self.check_tools(&lead.settings.tools).await?;
+        }
         let target = asks.then(|| self.models.target(&lead.settings.model));
         let form = Lead::form(&lead.settings);
         let mut ground = match (&request.base, parent) {

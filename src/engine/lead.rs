@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     domain::{
-        Agent, Failure, Reason, Settings, Tool,
+        Agent, Failure, Reason, Settings, Tool, Violation,
         settings::{CompletionArgs, ResponseFormat, ToolChoice},
+        tool::HttpRequest,
     },
     tools::schema::Schema,
     upstream::{Form, HostedAgent},
@@ -72,6 +73,8 @@ impl Shared {
     ) -> Result<Lead, Failure> {
         let names_model = overrides.model.is_some();
         let names_agent = overrides.agent_id.is_some();
+        let clears =
+            (overrides.tools.as_ref().is_some_and(Vec::is_empty), overrides.instructions.as_deref() == Some(""));
         let mut kept = settle(parent, overrides);
         if names_model && !names_agent && Lead::is_hosted(&kept) {
             // Mistral's agent brings its own model: who names another one leaves the agent.
@@ -95,13 +98,15 @@ impl Shared {
             },
             Some(_) | None => None,
         };
+        if kept.agent_id.is_some() {
+            check_cleared(clears)?;
+        }
         let settings = match &agent {
             Some(agent) => Arc::new(with_agent(&kept, agent)),
             None => kept.clone(),
         };
         if asks {
             check_tool_choice(&settings)?;
-            self.check_tools(&settings)?;
         }
         Ok(Lead { kept, settings, agent })
     }
@@ -124,12 +129,12 @@ impl Shared {
             (asked, _) => asked.clone(),
         };
         let target = self.models.target(&settings.model);
-        let format = checked_format(&settings)?;
+        let format = self.checked_format(&settings).await?;
         Ok(Led { settings, target, agent: agent.clone(), fallback, tools: Arc::new(tools), format })
     }
 
     /// Who leads after a handoff: the next agent, with nothing of what was overridden for the one before.
-    pub(super) fn lead_after(&self, before: &Settings, agent: Arc<Agent>) -> Result<Lead, Failure> {
+    pub(super) async fn lead_after(&self, before: &Settings, agent: Arc<Agent>) -> Result<Lead, Failure> {
         let kept = Settings {
             agent_id: Some(agent.id.to_string()),
             metadata: before.metadata.clone(),
@@ -138,33 +143,57 @@ impl Shared {
         };
         let settings = Arc::new(with_agent(&kept, &agent));
         check_tool_choice(&settings)?;
-        self.check_tools(&settings)?;
+        self.check_tools(&settings.tools).await?;
         Ok(Lead { kept: Arc::new(kept), settings, agent: Some(agent) })
     }
 
-    /// What can be said of tools before anything is asked. Fields are those of the settings.
-    fn check_tools(&self, settings: &Settings) -> Result<(), Failure> {
-        for (i, tool) in settings.tools.iter().enumerate() {
-            match tool {
-                Tool::HttpRequest(request) => self
-                    .tools
-                    .http
-                    .check(request)
-                    .map_err(|why| Failure::invalid_field(format!("tools[{i}].http_request"), why))?,
-                Tool::Mcp(tools) if !self.tools.mcp.names().contains(&tools.server.as_str()) => {
-                    return Err(failures::no_mcp_server(i, &tools.server, &self.tools.mcp.names()));
-                }
-                Tool::Function(_) | Tool::Mcp(_) | Tool::Connector(_) | Tool::HumanHandoff(_) => {}
-            }
-        }
-        Ok(())
+    /// A schema that can't be checked is refused before the model is asked.
+    async fn checked_format(&self, settings: &Settings) -> Result<Option<Schema>, Failure> {
+        let Some(ResponseFormat::JsonSchema { schema, check: true, .. }) = &settings.completion_args.response_format
+        else {
+            return Ok(None);
+        };
+        let schema = schema.clone();
+        let compiled = self.compiles.run(move || Schema::new(&schema)).await;
+        let compiled = compiled.unwrap_or_else(|| Err("could not be compiled".to_owned()));
+        let invalid = |why| Failure::invalid_field("completion_args.response_format.json_schema.schema", why);
+        compiled.map(Some).map_err(invalid)
     }
-}
 
-/// From here on no agent leads.
-fn leave_agent(kept: &mut Arc<Settings>) {
-    let left = Arc::make_mut(kept);
-    (left.agent_id, left.agent_pin) = (None, None);
+    /// What can be said of tools before anything is asked. Fields are those of the settings.
+    pub(super) async fn check_tools(&self, tools: &[Tool]) -> Result<(), Failure> {
+        let violations = self.tool_faults(tools).await;
+        if violations.is_empty() { Ok(()) } else { Err(Failure::invalid(violations)) }
+    }
+
+    /// The same, all that is wrong.
+    pub(super) async fn tool_faults(&self, tools: &[Tool]) -> Vec<Violation> {
+        let mut faults = Vec::new();
+        for (i, tool) in tools.iter().enumerate() {
+            let fault = match tool {
+                Tool::HttpRequest(request) => {
+                    self.http_fault(request).await.map(|why| (format!("tools[{i}].http_request"), why))
+                }
+                Tool::Mcp(tools) if !self.tools.mcp.names().contains(&tools.server.as_str()) => {
+                    let why = failures::no_mcp_server(&tools.server, &self.tools.mcp.names());
+                    Some((format!("tools[{i}].mcp.server"), why))
+                }
+                Tool::Function(_) | Tool::Mcp(_) | Tool::Connector(_) | Tool::HumanHandoff(_) => None,
+            };
+            faults.extend(fault.map(|(field, description)| Violation { field, description }));
+        }
+        faults
+    }
+
+    /// A schema that was not seen before is compiled, which may take long: where it holds nobody up.
+    async fn http_fault(&self, request: &HttpRequest) -> Option<String> {
+        if self.tools.http.knows(request) {
+            return self.tools.http.check(request).err();
+        }
+        let (http, request) = (self.tools.http.clone(), request.clone());
+        let checked = self.compiles.run(move || http.check(&request)).await;
+        checked.unwrap_or_else(|| Err("could not be checked".to_owned())).err()
+    }
 }
 
 /// The settings of the new version: the parent's, as one shared value, unless something changes.
@@ -198,6 +227,27 @@ fn settle(parent: Option<&Arc<Settings>>, overrides: Overrides) -> Arc<Settings>
     Arc::new(settings)
 }
 
+/// From here on no agent leads.
+fn leave_agent(kept: &mut Arc<Settings>) {
+    let left = Arc::make_mut(kept);
+    (left.agent_id, left.agent_pin) = (None, None);
+}
+
+/// What is taken away from an agent's conversation would come back as the agent's own, and a caller who takes tools away means it.
+fn check_cleared((tools, instructions): (bool, bool)) -> Result<(), Failure> {
+    let given = [("clear_tools", tools), ("instructions", instructions)].into_iter().filter(|(_, is_given)| *is_given);
+    let violations: Vec<_> = given
+        .map(|(field, _)| Violation {
+            field: field.to_owned(),
+            description:
+                "can't take away what an agent has of its own: give others, change the agent, or give `agent_id` \
+                          again to have the agent's own"
+                    .to_owned(),
+        })
+        .collect();
+    if violations.is_empty() { Ok(()) } else { Err(Failure::invalid(violations)) }
+}
+
 /// What is empty in the settings is the agent's.
 fn with_agent(kept: &Settings, agent: &Agent) -> Settings {
     let spec = &agent.spec;
@@ -225,21 +275,12 @@ fn check_hosted(kept: &Settings) -> Result<(), Failure> {
         ("tools", !kept.tools.is_empty()),
         ("completion_args", kept.completion_args != CompletionArgs::default()),
     ];
-    let given = set.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| crate::domain::Violation {
+    let given = set.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| Violation {
         field: field.to_owned(),
         description: "must be left out: an agent that Mistral hosts has its own".to_owned(),
     });
     let violations: Vec<_> = given.collect();
     if violations.is_empty() { Ok(()) } else { Err(Failure::invalid(violations)) }
-}
-
-/// A schema that can't be checked is refused before the model is asked.
-fn checked_format(settings: &Settings) -> Result<Option<Schema>, Failure> {
-    let Some(ResponseFormat::JsonSchema { schema, check: true, .. }) = &settings.completion_args.response_format else {
-        return Ok(None);
-    };
-    let invalid = |why| Failure::invalid_field("completion_args.response_format.json_schema.schema", why);
-    Schema::new(schema).map(Some).map_err(invalid)
 }
 
 /// A choice that names a function needs that function, wherever the two come from.

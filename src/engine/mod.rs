@@ -6,6 +6,7 @@ mod agents;
 mod ask;
 mod assemble;
 mod budgets;
+mod compiles;
 mod decide;
 mod declare_agents;
 mod failures;
@@ -52,6 +53,7 @@ pub use self::{
 };
 use self::{
     budgets::Budgets,
+    compiles::Compiles,
     history::Histories,
     ids::TurnIds,
     live::{Attachment, Live, Opening, Stop},
@@ -105,6 +107,7 @@ struct Shared {
     models: Models,
     budgets: Budgets,
     tools: Tools,
+    compiles: Compiles,
     options: Options,
     registry: Arc<Registry>,
     histories: Histories,
@@ -174,6 +177,7 @@ impl Engine {
             hasher: RandomState::new(),
             models,
             tools,
+            compiles: Compiles::new(),
             budgets: Budgets::new(store.clone(), windows),
             store,
             options,

@@ -39,10 +39,13 @@ impl Shared {
         self.store.forget_journaled(id).await.map_err(failures::store)
     }
 
-    /// The commit of the turn; `None`: what it ran on is gone.
+    /// The commit of the turn; `None`: it was deleted, or what it ran on.
     fn commit_of(&self, journaled: Journaled) -> Result<Option<Commit>, Failure> {
         let Journaled { ended, settings } = journaled;
         let Ended { turn, inputs, events, request_fingerprint, kept } = ended;
+        if self.store.was_deleted(turn.id).map_err(failures::store)? {
+            return Ok(None);
+        }
         let parent = match turn.parent_id {
             Some(id) => match self.store.version(id).map_err(failures::store)? {
                 Some(parent) => Some(parent),

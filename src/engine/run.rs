@@ -203,7 +203,14 @@ impl Run {
             self.keep_failed(&turn, charges).await;
             return (turn, None);
         }
-        match self.commit(&turn, kept, charges.clone(), journaled).await {
+        let mut turn = turn;
+        let mut committed = self.commit(&turn, &kept, &charges, journaled, self.plan.require_head).await;
+        if let (true, Err(store::Error::HeadMoved(heads))) = (journaled, &committed) {
+            // Tools have run: that must not be forgotten because somebody was faster.
+            turn = Turn { state: TurnState::Incomplete, error: Some(failures::head_moved(heads)), ..turn };
+            committed = self.commit(&turn, &kept, &charges, journaled, false).await;
+        }
+        match committed {
             Ok(stored) => (turn, Some(stored)),
             Err(error) => {
                 let writable = !matches!(error, store::Error::Failed(_));
@@ -230,20 +237,21 @@ impl Run {
     async fn commit(
         &self,
         turn: &Turn,
-        kept: Arc<Settings>,
-        charges: Vec<Charge>,
+        kept: &Arc<Settings>,
+        charges: &[Charge],
         journaled: bool,
+        require_head: bool,
     ) -> Result<Stored, store::Error> {
         let commit = Commit {
-            version: self.version(turn, kept),
+            version: self.version(turn, kept.clone()),
             parent: self.plan.parent.clone(),
             kept: self.plan.kept,
             inputs: self.plan.inputs.to_vec(),
             turn: turn.clone(),
             events: self.place.live.log.snapshot_with(ended_at(turn), terminal(turn)),
             request: self.place.live.request.as_ref().map(|request| (request.id.clone(), request.fingerprint)),
-            require_head: self.plan.require_head,
-            charges,
+            require_head,
+            charges: charges.to_vec(),
             journaled,
         };
         self.shared.store.commit(commit).await

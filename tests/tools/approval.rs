@@ -11,12 +11,12 @@ use crate::support::{
     calls,
     completion::{stream_of, stream_of_calls},
     event_log,
-    events::Seen,
+    events::{Seen, soon},
     golden::assert_golden,
     provider::{Reply, ScriptedProvider},
     refusal::fields,
     server::{Client, TestServer, append, text_of},
-    status::{assert_promised, named},
+    status::{assert_promised, carried, named, reason_of},
 };
 
 /// A server, a peer that answers, and a client.
@@ -260,5 +260,40 @@ async fn a_call_whose_id_was_used_before_is_run_once() {
     server.provider.reply(stream_of(&["It is gone."], "stop"));
     let done = stream(&client, Request::Append(decided(&again, vec![decide(&call, Confirmation::Allow)]))).await;
     assert_eq!((runs_of(done.turn()).len(), peer.requests().len()), (1, 1));
+    server.stop().await;
+}
+
+/// Somebody else was faster while the tool ran: what it did must not be forgotten.
+#[tokio::test]
+async fn a_turn_whose_tools_have_run_is_kept_beside_one_that_was_faster() {
+    let (server, peer, client) = stage().await;
+    let mut slow = Reply::plain(200, "text/plain", "gone");
+    let gate = slow.gate();
+    peer.on_path("/delete", slow);
+    let asked_for = pending(&server, &client, guarded(&peer), &[r#"{"q":"a"}"#]).await;
+    let turn = asked_for.turn();
+    server.provider.on_every(stream_of(&["Well."], "stop"));
+    let allow = decided(turn, vec![decide(calls_of(turn)[0], Confirmation::Allow)]);
+    let careful = proto::AppendRequest { require_head: true, ..allow.clone() };
+    let running = tokio::spawn({
+        let client = client.clone();
+        async move { stream(&client, Request::Append(careful)).await }
+    });
+    soon(peer.next_request()).await;
+    let faster = proto::AppendRequest {
+        pending_calls: PendingCalls::Skip.into(),
+        ..append(&turn.conversation_id, "Never mind")
+    };
+    client.clone().append(faster).await.expect("a version beside it");
+    gate.open();
+    let seen = soon(running).await.expect("no panic");
+    let error = carried(seen.turn().error.as_ref().expect("an error"));
+    assert_eq!((seen.turn().state(), reason_of(&error).as_str()), (State::Incomplete, "HEAD_MOVED"));
+    let kept = calls::history(&mut client.clone(), &seen.turn().conversation_id).await.expect("a version of its own");
+    assert!(matches!(&kept[2].kind, Some(Kind::ToolExecution(run)) if texts(&run.result) == "gone"), "{kept:?}");
+    // Who comes after it is told before anything runs.
+    let late = proto::AppendRequest { require_head: true, ..allow };
+    let refused = client.clone().append(late).await.expect_err("it is no head any more");
+    assert_eq!((reason_of(&refused).as_str(), peer.requests().len()), ("HEAD_MOVED", 1));
     server.stop().await;
 }

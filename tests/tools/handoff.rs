@@ -12,7 +12,8 @@ use crate::support::{
     completion::{calls as calls_for, finish, says, stream_of, stream_of_calls},
     event_log,
     golden::assert_golden,
-    provider::Reply,
+    provider::{Reply, ScriptedProvider},
+    refusal::fields,
     server::{Client, TestServer, append, start, text_of},
     status::{carried, reason_of},
 };
@@ -282,5 +283,35 @@ async fn a_turn_that_is_not_handed_over_goes_on_also_after_words() {
     assert_eq!(reason_of(&error), ErrorReason::TurnLimitExceeded.as_str_name());
     let on = stream(&client, Request::Append(append(&seen.turn().conversation_id, ""))).await;
     assert_eq!(on.turn().state(), State::Completed);
+    server.stop().await;
+}
+
+/// Who takes tools away means it, and an agent's own would still be there.
+#[tokio::test]
+async fn what_an_agent_has_of_its_own_is_not_taken_away_by_leaving_it_empty() {
+    let server = server().await;
+    let (mut client, [_, _, expert]) = chain(&server).await;
+    let id = stream(&client, Request::Start(led_by(&expert))).await.turn().conversation_id.clone();
+    let request = proto::AppendRequest { clear_tools: true, instructions: Some(String::new()), ..append(&id, "More") };
+    let refused = client.append(request).await.expect_err("an agent leads");
+    assert_eq!(fields(&refused), ["clear_tools", "instructions"], "{refused:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_who_pays_is_not_handed_over_to_another_provider() {
+    let other = ScriptedProvider::start().await;
+    let file = format!("[providers.other]\nbase_url = \"{}\"\nkey_header = \"none\"\n", other.base_url());
+    let server = TestServer::configured(&file, &[("providers.mistral.caller_keys", "true")]).await;
+    let mut agents = AgentServiceClient::new(server.channel().await);
+    let away = agent(&mut agents, proto::Agent { model: "other/model".to_owned(), ..named("away", &[]) }).await;
+    let triage = agent(&mut agents, named("triage", &[&away])).await;
+    server.provider.reply(stream_of_calls(&[("transfer_to_agent", r#"{"agent":"away"}"#)]));
+    server.provider.reply(Reply::text("Then I answer."));
+    let mut request = tonic::Request::new(led_by(&triage));
+    request.metadata_mut().insert("x-provider-api-key", "mine".parse().expect("a key"));
+    let turn = server.client().await.start(request).await.expect("a turn").into_inner();
+    assert_eq!((turn.state(), other.requests().len()), (State::Completed, 0));
+    assert!(runs_of(&turn)[0].error.contains("the caller's key"), "{turn:?}");
     server.stop().await;
 }

@@ -13,6 +13,7 @@ use crate::{
 /// Why a handoff is not done.
 pub(super) const BESIDE_WAITING: &str =
     "not handed over: other calls of the same answer wait; ask for it again when they are answered";
+const OTHER_KEY: &str = "not handed over: that agent's model is at a provider that the caller's key is not for";
 const ONCE: &str = "not handed over: another handoff of the same answer came first";
 
 /// A handoff that the model is told was not done.
@@ -47,6 +48,11 @@ impl Rounds<'_> {
             return Ok(Handed::ToCaller);
         }
         match self.next_agent(&first) {
+            Some(next) if self.is_at_others_expense(&next) => {
+                let jobs = self.jobs(vec![refused(first, OTHER_KEY)], false);
+                self.run(jobs).await?;
+                Ok(Handed::Refused)
+            }
             Some(next) => self.change_agents(next).await,
             None => {
                 let there: Vec<&str> = self.led.tools.next_agents().collect();
@@ -66,6 +72,12 @@ impl Rounds<'_> {
         self.check_handoff(&from, &next.id.to_string(), &next.spec.name)
     }
 
+    /// A caller who pays is not moved to an account of the operator's.
+    fn is_at_others_expense(&self, next: &Agent) -> bool {
+        let (own, other) = (&self.question.target, self.shared.models.target(&next.spec.model));
+        self.plan.key.is_some() && other.provider.name() != own.provider.name()
+    }
+
     /// The agent that a call names, if it may take over and is there.
     fn next_agent(&self, call: &Held) -> Option<Arc<Agent>> {
         let name = argument(&call.arguments, "agent")?;
@@ -80,7 +92,7 @@ impl Rounds<'_> {
         };
         let (next_id, next_name) = (next.id.to_string(), next.spec.name.clone());
         self.check_handoff(&previous_id, &next_id, &next_name)?;
-        let lead = self.shared.lead_after(&self.progress.kept, next)?;
+        let lead = self.shared.lead_after(&self.progress.kept, next).await?;
         let entry_id = EntryId { kind: EntryKind::AgentHandoff, uuid: ids::entry_uuid() };
         let output_index = self.progress.assembler.next_output();
         self.push(EventKind::AgentHandoffStarted {

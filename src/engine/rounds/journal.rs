@@ -17,10 +17,23 @@ impl Rounds<'_> {
             return Ok(());
         }
         let generation = self.progress.journaled;
+        if generation == 0 {
+            self.check_head()?;
+        }
         let journaled = Journaled { ended: self.draft(now, next), settings: self.progress.kept.clone() };
         // Before it is written: a turn that is stopped meanwhile has to remove what may be there.
         self.progress.journaled += 1;
         self.shared.store.journal(&journaled, generation).await.map_err(failures::store)
+    }
+
+    /// Before a tool runs, whether anybody was faster: after it the turn is kept in any case.
+    fn check_head(&self) -> Result<(), Failure> {
+        let Some(parent) = self.plan.parent.as_ref().filter(|_| self.plan.require_head) else { return Ok(()) };
+        if self.shared.store.is_head(parent).map_err(failures::store)? {
+            return Ok(());
+        }
+        let heads = self.shared.store.heads_below(parent, 16).map_err(failures::store)?;
+        Err(failures::head_moved(&heads))
     }
 
     fn draft(&self, now: Time, next: &[EventKind]) -> Ended {

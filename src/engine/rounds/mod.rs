@@ -204,7 +204,13 @@ impl<'a> Rounds<'a> {
     }
 }
 
-fn apart(held: Vec<Held>) -> Asked {
+/// As many calls one answer may ask for; as many tools a request may offer.
+const CALLS_MAX: usize = 128;
+
+fn apart(mut held: Vec<Held>) -> Asked {
+    for call in held.iter_mut().skip(CALLS_MAX) {
+        call.runner = Runner::Nobody(format!("not run: one answer may ask for {CALLS_MAX} calls").into());
+    }
     let (handoffs, runs) = held.into_iter().partition(|held| matches!(held.runner, Runner::ToAgent | Runner::ToHuman));
     Asked { runs, handoffs }
 }

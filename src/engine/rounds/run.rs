@@ -1,6 +1,6 @@
 //! Running tools: side by side, each with its events and its entry.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures_util::{StreamExt, stream};
 
@@ -68,29 +68,34 @@ impl Rounds<'_> {
         let (shared, log) = (self.shared, &self.place.live.log);
         let at_once = shared.options.max_parallel_tools.max(1);
         let runs = jobs.into_iter().map(|job| call(shared, log, job));
-        let mut runs = stream::iter(runs).buffer_unordered(at_once);
+        // What has ended at the same time is written together.
+        let mut runs = pin!(stream::iter(runs).buffer_unordered(at_once).ready_chunks(at_once));
         let mut fatal = None;
-        while let Some((job, outcome)) = runs.next().await {
-            if outcome.error.is_some() && job.runner.is_required() {
-                fatal.get_or_insert_with(|| failures::tool_failed(&job.head.name));
+        while let Some(ended) = runs.next().await {
+            let now = ids::now();
+            let mut told = Vec::with_capacity(2 * ended.len());
+            for (job, outcome) in ended {
+                if outcome.error.is_some() && job.runner.is_required() {
+                    fatal.get_or_insert_with(|| failures::tool_failed(&job.head.name));
+                }
+                told.extend(self.done(job, outcome, now));
             }
             // On disk before anybody is told. Nothing else is logged meanwhile: the other tools wait, too.
-            let (at, told) = self.done(job, outcome);
-            self.journal(at, &told).await?;
-            self.place.live.log.push(at, told);
+            self.journal(now, &told).await?;
+            self.place.live.log.push(now, told);
         }
         fatal.map_or(Ok(()), Err)
     }
 
-    /// Takes what came of a call into the outputs: when, and what is to be told of it.
-    fn done(&mut self, job: Job, outcome: ToolOutcome) -> (Time, Vec<EventKind>) {
+    /// Takes what came of a call into the outputs; what is to be told of it.
+    fn done(&mut self, job: Job, outcome: ToolOutcome, now: Time) -> Vec<EventKind> {
         let Job { entry_id, output_index, head, runner: _ } = job;
         let room = size::TURN_BYTES.saturating_sub(self.progress.outputs.size_bytes());
         let ToolOutcome { content, info, error } = size::fit(outcome, room);
         tracing::debug!(tool = head.name, failed = error.is_some(), "a tool has run");
-        let (name, now) = (head.name.as_str().into(), ids::now());
+        let name = head.name.as_str().into();
         let event = EventKind::ToolExecutionDone { entry_id, output_index, name, result: content, info, error };
-        (now, self.taken(event, now))
+        self.taken(event, now)
     }
 
     /// Tells readers of an event and of the entry that ends with it, and takes it into the outputs.

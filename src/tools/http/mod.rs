@@ -109,6 +109,11 @@ impl HttpTools {
         self.inner.prepared(request).map(drop)
     }
 
+    /// Whether [`HttpTools::check`] answers at once.
+    pub fn knows(&self, request: &HttpRequest) -> bool {
+        request.declared.is_none()
+    }
+
     /// The tool as a model is told of it; `None` if there is none of its name.
     pub fn spec(&self, request: &HttpRequest) -> Option<ToolSpec> {
         let spec = self.inner.spec(request)?;

@@ -33,6 +33,10 @@ fn why(content: &[Chunk]) -> String {
     if texts.is_empty() { "the tool failed".to_owned() } else { texts.join("\n") }
 }
 
+/// The images that models take, by what their base64 begins with.
+const IMAGES: [(&str, &str); 4] =
+    [("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp")];
+
 struct Kept {
     content: Vec<Chunk>,
     left: usize,
@@ -43,10 +47,7 @@ impl Kept {
     fn add(&mut self, block: ContentBlock) {
         match block {
             ContentBlock::Text(text) => self.text(text.text),
-            ContentBlock::Image(image) => {
-                let url = format!("data:{};base64,{}", image.mime_type, image.data);
-                self.whole("an image", url.len(), Chunk::ImageUrl { url, detail: String::new() });
-            }
+            ContentBlock::Image(image) => self.image(&image.mime_type, &image.data),
             ContentBlock::Audio(audio) => {
                 self.whole("a sound", audio.data.len(), Chunk::InputAudio { data: audio.data });
             }
@@ -55,10 +56,7 @@ impl Kept {
                 ResourceContents::BlobResourceContents { uri, mime_type, blob, .. } => {
                     let is_image = mime_type.as_deref().is_some_and(|mime_type| mime_type.starts_with("image/"));
                     match mime_type.filter(|_| is_image) {
-                        Some(mime_type) => {
-                            let url = format!("data:{mime_type};base64,{blob}");
-                            self.whole("an image", url.len(), Chunk::ImageUrl { url, detail: String::new() });
-                        }
+                        Some(mime_type) => self.image(&mime_type, &blob),
                         None => self.text(format!("[a file that is no text: {uri}]")),
                     }
                 }
@@ -80,6 +78,15 @@ impl Kept {
         }
         self.left -= kept;
         self.content.push(Chunk::Text(text));
+    }
+
+    /// An image that no model takes would make every later turn of the conversation fail: it is known by its first bytes.
+    fn image(&mut self, mime_type: &str, base64: &str) {
+        let Some((_, mime_type)) = IMAGES.iter().find(|(start, _)| base64.starts_with(start)) else {
+            return self.text(format!("[an image that models do not take: {mime_type}]"));
+        };
+        let url = format!("data:{mime_type};base64,{base64}");
+        self.whole("an image", url.len(), Chunk::ImageUrl { url, detail: String::new() });
     }
 
     /// Half of an image is none.
@@ -108,10 +115,11 @@ mod tests {
     fn each_kind_of_content_has_its_chunk() {
         let result = json!({"content": [
             {"type": "text", "text": "a"},
-            {"type": "image", "data": "aQ==", "mimeType": "image/png"},
+            {"type": "image", "data": "iVBORw0KGgoA", "mimeType": "image/png"},
+            {"type": "image", "data": "PHN2Zz4=", "mimeType": "image/svg+xml"},
             {"type": "audio", "data": "YQ==", "mimeType": "audio/wav"},
             {"type": "resource", "resource": {"uri": "file:///b", "text": "b"}},
-            {"type": "resource", "resource": {"uri": "file:///c", "mimeType": "image/gif", "blob": "Yw=="}},
+            {"type": "resource", "resource": {"uri": "file:///c", "mimeType": "image/gif", "blob": "R0lGODlh"}},
             {"type": "resource", "resource": {"uri": "file:///d", "blob": "ZA=="}},
             {"type": "resource_link", "uri": "file:///e", "name": "e"},
         ]});
@@ -122,10 +130,11 @@ mod tests {
             ToolOutcome {
                 content: vec![
                     text("a"),
-                    image("data:image/png;base64,aQ=="),
+                    image("data:image/png;base64,iVBORw0KGgoA"),
+                    text("[an image that models do not take: image/svg+xml]"),
                     Chunk::InputAudio { data: "YQ==".into() },
                     text("b"),
-                    image("data:image/gif;base64,Yw=="),
+                    image("data:image/gif;base64,R0lGODlh"),
                     text("[a file that is no text: file:///d]"),
                     text("[e](file:///e)"),
                 ],
@@ -153,14 +162,14 @@ mod tests {
     #[test]
     fn what_is_too_much_is_cut_and_says_so() {
         let result = json!({"content": [
-            {"type": "text", "text": "aaé"}, {"type": "text", "text": "b"}, {"type": "image", "data": "aQ==", "mimeType": "a/b"},
+            {"type": "text", "text": "aaé"}, {"type": "text", "text": "b"}, {"type": "image", "data": "/9j/", "mimeType": "image/jpeg"},
         ], "structuredContent": {"long": true}});
         let Chunk::Text(first) = &outcome(result.clone(), 3).content[0] else { panic!("a text") };
         assert_eq!(first, "aa\n[cut here: 4 bytes, and 3 are kept of a result]");
         let cut = outcome(result, 4);
         assert_eq!(cut.content[0], Chunk::Text("aaé".into()));
         assert_eq!(cut.content[1], Chunk::Text("\n[cut here: 1 bytes, and 4 are kept of a result]".into()));
-        assert!(matches!(&cut.content[2], Chunk::Text(text) if text.starts_with("[an image is left out: 20 bytes")));
+        assert!(matches!(&cut.content[2], Chunk::Text(text) if text.starts_with("[an image is left out: 27 bytes")));
         assert_eq!(cut.info, "");
     }
 }
