@@ -68,13 +68,16 @@ impl Rounds<'_> {
         let (shared, log) = (self.shared, &self.place.live.log);
         let at_once = shared.options.max_parallel_tools.max(1);
         let runs = jobs.into_iter().map(|job| call(shared, log, job));
-        let mut runs = stream::iter(runs).buffer_unordered(at_once);
+        // Those that end together, or while the journal is written, are written together.
+        let mut runs = stream::iter(runs).buffer_unordered(at_once).ready_chunks(at_once);
         let mut fatal = None;
-        while let Some((job, outcome)) = runs.next().await {
-            if outcome.error.is_some() && job.runner.is_required() {
-                fatal.get_or_insert_with(|| failures::tool_failed(&job.head.name));
+        while let Some(ended) = runs.next().await {
+            for (job, outcome) in ended {
+                if outcome.error.is_some() && job.runner.is_required() {
+                    fatal.get_or_insert_with(|| failures::tool_failed(&job.head.name));
+                }
+                self.done(job, outcome);
             }
-            self.done(job, outcome);
             self.journal().await?;
         }
         fatal.map_or(Ok(()), Err)
