@@ -19,6 +19,7 @@ mod service;
 mod stats;
 mod syncs;
 mod text;
+mod tooling;
 
 use std::{env, error, fs, process::ExitCode};
 

@@ -50,7 +50,7 @@ async fn ask_within(client: &Client, id: &str, time: Duration) -> Result<proto::
 async fn ask_shortly(server: &TestServer, model: &str) -> Status {
     let caller = Caller::connect(server.address()).await;
     let body = frame_of(&start_on(model, "Hello").encode_to_vec());
-    caller.call_with("/causerie.v1.ConversationService/Start", &[("grpc-timeout", "300m")], body).await.status
+    caller.call_with("/causerie.v1.ConversationService/Start", &[("grpc-timeout", "1S")], body).await.status
 }
 
 /// A turn that is accepted, and may wait.

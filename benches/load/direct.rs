@@ -44,6 +44,12 @@ impl Direct {
         Ok(Direct { client, url: format!("http://{address}/{mode}/v1/chat/completions") })
     }
 
+    /// Asks a tool's server there.
+    pub(crate) fn tool(address: SocketAddr) -> Result<Direct> {
+        let client = reqwest::Client::builder().tls_certs_only([]).build()?;
+        Ok(Direct { client, url: format!("http://{address}/") })
+    }
+
     /// So many callers that ask what the turns of conversations of this length ask.
     pub(crate) fn unary(&self, callers: usize, turns: usize) -> Vec<Unary> {
         let bodies: Arc<[Bytes]> = conversation(turns).into();
@@ -62,6 +68,12 @@ impl Direct {
     /// Asks once and reads the whole answer.
     pub(crate) async fn ask(&self, body: Bytes) -> Result<Bytes> {
         Ok(self.send(body).await?.bytes().await?)
+    }
+
+    /// Asks a tool, with what stands behind its address.
+    pub(crate) async fn get(&self, query: &str) -> Result<Bytes> {
+        let response = self.client.get(format!("{}?{query}", self.url)).send().await?;
+        Ok(response.error_for_status()?.bytes().await?)
     }
 
     async fn send(&self, body: Bytes) -> Result<reqwest::Response> {

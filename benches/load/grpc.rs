@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use causerie::proto::{
-    AppendRequest, Event, StartRequest, StreamEventsRequest, Turn,
-    conversation_service_client::ConversationServiceClient, event::Kind, stream_events_request::Request, turn::State,
+    AppendRequest, Event, StartRequest, StreamEventsRequest, Turn, chunk,
+    conversation_service_client::ConversationServiceClient, entry, event::Kind, stream_events_request::Request,
+    turn::State,
 };
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -80,6 +81,15 @@ pub(crate) fn stream(question: String) -> StreamEventsRequest {
 /// The turn, which must have been completed.
 pub(crate) fn completed(turn: Turn) -> Result<Turn> {
     if turn.state() == State::Completed { Ok(turn) } else { Err(format!("a turn was not completed: {turn:?}").into()) }
+}
+
+/// The text of a turn's last answer.
+pub(crate) fn answer(turn: &Turn) -> Option<&str> {
+    let Some(entry::Kind::MessageOutput(message)) = &turn.outputs.last()?.kind else { return None };
+    match &message.content.first()?.kind {
+        Some(chunk::Kind::Text(text)) => Some(text.as_str()),
+        _ => None,
+    }
 }
 
 /// The deltas that an event stands for; merged ones count as what they carry.

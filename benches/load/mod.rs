@@ -2,6 +2,7 @@
 
 pub(crate) mod direct;
 pub(crate) mod grpc;
+pub(crate) mod tools;
 
 use std::{
     future::Future,

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::text;
+use crate::{text, tooling};
 
 /// How many chunks of text a stream at full speed has.
 pub(crate) const STREAM_CHUNKS: usize = 200;
@@ -39,22 +39,34 @@ pub(crate) struct Stamp {
 impl Canned {
     /// A whole answer of this text.
     pub(super) fn completion(text: &str) -> Canned {
+        let message = json!({"role": "assistant", "content": text, "tool_calls": null, "prefix": false});
+        Canned::whole(&message, "stop")
+    }
+
+    fn whole(message: &Value, finish_reason: &str) -> Canned {
         let body = json!({
             "id": "cmpl-5f0c1d2e3b4a59687766554433221100",
             "object": "chat.completion",
             "created": 1_764_000_000,
             "model": MODEL,
-            "choices": [{
-                "index": 0,
-                "message": {"role": "assistant", "content": text, "tool_calls": null, "prefix": false},
-                "finish_reason": "stop",
-            }],
+            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
             "usage": usage(),
         });
         let body = body.to_string();
         let head =
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
         Canned::new(vec![head + &body])
+    }
+
+    /// A whole answer that asks for so many tools.
+    pub(super) fn calls(calls: usize, round: usize) -> Canned {
+        let call = |index| {
+            let function = json!({"name": tooling::TOOL, "arguments": tooling::arguments(index, round)});
+            json!({"id": format!("call{round:02}{index:03}"), "type": "function", "function": function, "index": index})
+        };
+        let calls: Vec<Value> = (0..calls).map(call).collect();
+        let message = json!({"role": "assistant", "content": "", "tool_calls": calls, "prefix": false});
+        Canned::whole(&message, "tool_calls")
     }
 
     /// A whole answer that begins with a stamp.

@@ -4,6 +4,7 @@ mod canned;
 mod hop;
 mod limited;
 mod provider;
+mod tool;
 
 use std::{
     env,
@@ -33,6 +34,9 @@ pub(crate) const LIMITED: &str = "limited";
 /// A hop that forwards, appends and shares an fdatasync. Arguments: the provider's address, the file.
 pub(crate) const HOP: &str = "hop";
 
+/// A tool's server.
+pub(crate) const TOOL: &str = "tool";
+
 /// Plays the role until stdin is closed.
 pub(crate) fn play(role: &str) -> Result<()> {
     // One thread: least cost a request, and its share of the machine is plain to see.
@@ -48,6 +52,7 @@ pub(crate) fn play(role: &str) -> Result<()> {
         let mut arguments = env::args().skip(1);
         match role {
             PROVIDER => provider::serve(listener).await,
+            TOOL => tool::serve(listener).await,
             LIMITED => limited::serve(listener).await,
             HOP => {
                 let upstream: SocketAddr = arguments.next().ok_or("the provider's address is missing")?.parse()?;

@@ -1,6 +1,6 @@
 //! The provider's stand-in: answers at once, with as little work as can be. The first part of the path says how.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc};
 
 use bytes::Bytes;
 use tokio::{
@@ -14,6 +14,7 @@ use crate::{
     Result,
     http::{Message, Messages},
     text,
+    tooling::{self, Use},
 };
 
 /// Parameters of a request stand before or after its messages, and no nearer to the middle than this.
@@ -28,6 +29,8 @@ pub(crate) enum Mode {
     Mixed,
     /// The same, counted apart: a run of requests to one of the two gets the same answers, whatever the other does.
     MixedDirect,
+    /// Asks for tools as often as the model's name says, then answers with a stamp.
+    Tools,
     /// Streams that stop after the first piece.
     Stall,
 }
@@ -38,6 +41,7 @@ impl fmt::Display for Mode {
             Mode::Turn => "turn",
             Mode::Mixed => "mixed",
             Mode::MixedDirect => "direct",
+            Mode::Tools => "tools",
             Mode::Stall => "stall",
         })
     }
@@ -56,7 +60,15 @@ struct Stage {
     turn: Answers,
     mixed: Answers,
     mixed_direct: Answers,
+    tools: Tools,
     stall: Answers,
+}
+
+/// Answers with calls of tools, by calls and round, and the one that follows them.
+#[derive(Debug)]
+struct Tools {
+    calls: HashMap<(usize, usize), Canned>,
+    last: Canned,
 }
 
 /// Serves until the process ends.
@@ -85,7 +97,7 @@ async fn answer_all(mut stream: TcpStream, stage: &RefCell<Stage>) -> Result<()>
             stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?;
             continue;
         };
-        let writes = stage.borrow_mut().answers(mode).answer(&message);
+        let writes = stage.borrow_mut().answer(mode, &message);
         for write in writes.iter() {
             stream.write_all(write).await?;
         }
@@ -100,7 +112,7 @@ async fn answer_all(mut stream: TcpStream, stage: &RefCell<Stage>) -> Result<()>
 /// `POST /turn/v1/…`
 fn mode(head: &[u8]) -> Option<Mode> {
     let path = head.strip_prefix(b"POST /")?;
-    let known = [Mode::Turn, Mode::Mixed, Mode::MixedDirect, Mode::Stall];
+    let known = [Mode::Turn, Mode::Mixed, Mode::MixedDirect, Mode::Tools, Mode::Stall];
     known.into_iter().find(|mode| path.starts_with(format!("{mode}/").as_bytes()))
 }
 
@@ -112,16 +124,18 @@ impl Stage {
             turn: Answers::new(vec![Canned::completion(&answer)], vec![Canned::stream(pieces(&stream))]),
             mixed: Answers::mixed(),
             mixed_direct: Answers::mixed(),
+            tools: Tools { calls: HashMap::new(), last: Canned::stamped_completion(&answer) },
             stall: Answers::new(vec![Canned::completion(&answer)], vec![Canned::stalled_stream()]),
         }
     }
 
-    fn answers(&mut self, mode: Mode) -> &mut Answers {
+    fn answer(&mut self, mode: Mode, request: &Message<'_>) -> Rc<[Bytes]> {
         match mode {
-            Mode::Turn => &mut self.turn,
-            Mode::Mixed => &mut self.mixed,
-            Mode::MixedDirect => &mut self.mixed_direct,
-            Mode::Stall => &mut self.stall,
+            Mode::Turn => self.turn.answer(request),
+            Mode::Mixed => self.mixed.answer(request),
+            Mode::MixedDirect => self.mixed_direct.answer(request),
+            Mode::Tools => self.tools.answer(request),
+            Mode::Stall => self.stall.answer(request),
         }
     }
 }
@@ -142,14 +156,36 @@ impl Answers {
         let answers = if wants_stream(request.body) { &self.streamed } else { &self.whole };
         let index = self.asked % answers.len();
         self.asked += 1;
-        let stamp = Stamp { first: request.begun, body_bytes: request.body.len() };
-        answers[index].writes(stamp)
+        answers[index].writes(stamp(request))
     }
+}
+
+impl Tools {
+    /// The first part of a body names the model, the last part is the newest result.
+    fn answer(&mut self, request: &Message<'_>) -> Rc<[Bytes]> {
+        let [first, last] = edges(request.body);
+        let of = Use::of(first).unwrap_or(Use { calls: 0, rounds: 0 });
+        let round = tooling::round(last).unwrap_or(0) + 1;
+        if round > of.rounds {
+            return self.last.writes(stamp(request));
+        }
+        let canned = self.calls.entry((of.calls, round)).or_insert_with(|| Canned::calls(of.calls, round));
+        canned.writes(stamp(request))
+    }
+}
+
+fn stamp(request: &Message<'_>) -> Stamp {
+    Stamp { first: request.begun, body_bytes: request.body.len() }
 }
 
 /// Whether the body says so near one of its ends: a search through megabytes of messages would be the stand-in's whole cost.
 /// Quotes within a message are escaped, so no text can pass for it.
 fn wants_stream(body: &[u8]) -> bool {
     let says = |part: &[u8]| part.windows(13).any(|at| at == b"\"stream\":true");
-    says(&body[..body.len().min(EDGE_BYTES)]) || says(&body[body.len().saturating_sub(EDGE_BYTES)..])
+    edges(body).into_iter().any(says)
+}
+
+/// The first and the last part, where parameters stand.
+fn edges(body: &[u8]) -> [&[u8]; 2] {
+    [&body[..body.len().min(EDGE_BYTES)], &body[body.len().saturating_sub(EDGE_BYTES)..]]
 }

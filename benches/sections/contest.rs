@@ -83,18 +83,33 @@ pub(crate) fn setup(bench: &Bench, name: &str, provider: &Helper, mode: Mode, sy
 impl Stage {
     /// Starts what these contenders need.
     pub(crate) async fn start(bench: &Bench, contenders: &[Contender]) -> Result<Stage> {
+        Stage::start_with(bench, contenders, Mode::Turn, &[]).await
+    }
+
+    /// The same with a provider that answers so, and more settings of the service.
+    pub(crate) async fn start_with(
+        bench: &Bench,
+        contenders: &[Contender],
+        mode: Mode,
+        settings: &[(&'static str, &'static str)],
+    ) -> Result<Stage> {
         let provider = provider()?;
-        let direct = Direct::new(provider.address(), Mode::Turn)?;
-        let mut stage = Stage { provider, hop: None, relaxed: None, durable: None, direct };
+        let direct = Direct::new(provider.address(), mode)?;
+        let service = async |sync: bool| {
+            let name = if sync { "durable" } else { "relaxed" };
+            let setup = setup(bench, name, &provider, mode, sync)?;
+            Service::start(&Setup { settings: settings.to_vec(), ..setup }).await
+        };
+        let (mut hop, mut relaxed, mut durable) = (None, None, None);
         for contender in contenders {
             match contender {
                 Contender::Direct => {}
-                Contender::Hop => stage.hop = Some(hop(bench, &stage.provider)?),
-                Contender::Relaxed => stage.relaxed = Some(service(bench, &stage.provider, false).await?),
-                Contender::Durable => stage.durable = Some(service(bench, &stage.provider, true).await?),
+                Contender::Hop => hop = Some(bare_hop(bench, &provider)?),
+                Contender::Relaxed => relaxed = Some(service(false).await?),
+                Contender::Durable => durable = Some(service(true).await?),
             }
         }
-        Ok(stage)
+        Ok(Stage { provider, hop, relaxed, durable, direct })
     }
 
     /// The hop as if it were the provider.
@@ -178,15 +193,10 @@ impl<Case: Copy + Ord> Results<Case> {
 /// The unit of a latency of about this size.
 pub(crate) const LATENCY: Unit = Unit::Micros;
 
-fn hop(bench: &Bench, provider: &Helper) -> Result<Helper> {
+fn bare_hop(bench: &Bench, provider: &Helper) -> Result<Helper> {
     let file = bench.scratch("hop")?.join("records");
     let file = file.to_str().ok_or("the scratch folder's name is no text")?;
     Helper::start(roles::HOP, &[&provider.address().to_string(), file])
-}
-
-async fn service(bench: &Bench, provider: &Helper, sync: bool) -> Result<Service> {
-    let name = if sync { "durable" } else { "relaxed" };
-    Service::start(&setup(bench, name, provider, Mode::Turn, sync)?).await
 }
 
 /// Frees the disk of a repetition's stores before the next one makes its own.

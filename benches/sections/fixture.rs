@@ -54,7 +54,7 @@ impl Growing {
         let request = grpc::append(std::mem::take(&mut self.version), question);
         let turn = grpc::completed(self.client.append(request).await?.into_inner())?;
         self.turns += 1;
-        let answer = turn.outputs.first().and_then(text_of).ok_or("a turn without an answer")?.to_owned();
+        let answer = grpc::answer(&turn).ok_or("a turn without an answer")?.to_owned();
         self.version = turn.conversation_id;
         Ok(answer)
     }
@@ -85,12 +85,4 @@ pub(crate) fn question(index: usize) -> String {
 /// An answer of 100 B to 2 KB, not of its question's length.
 pub(crate) fn answer(index: usize) -> String {
     text::words(2_000 + (index % text::MIXED) as u64, text::mixed_length(index + 5))
-}
-
-fn text_of(entry: &Entry) -> Option<&str> {
-    let Some(entry::Kind::MessageOutput(message)) = &entry.kind else { return None };
-    match &message.content.first()?.kind {
-        Some(chunk::Kind::Text(text)) => Some(text.as_str()),
-        _ => None,
-    }
 }

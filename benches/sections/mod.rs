@@ -8,6 +8,7 @@ mod growth;
 mod idle;
 mod startup;
 mod streams;
+mod tools;
 mod turns;
 
 use std::fmt;
@@ -27,6 +28,8 @@ pub(crate) enum Section {
     Streams,
     /// What limits, breaker and retries cost where nothing goes wrong, and what comes through at twice the allowed rate.
     Forwarding,
+    /// What a round of tools adds to a turn, over its two hops over the network.
+    Tools,
     /// What a turn costs at turn 10 and at turn 10,000, and the thousandth branch.
     Growth,
     /// Start-up with many conversations.
@@ -35,8 +38,8 @@ pub(crate) enum Section {
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 5] =
-        [Section::Turns, Section::Streams, Section::Forwarding, Section::Growth, Section::Startup];
+    pub(crate) const USUAL: [Section; 6] =
+        [Section::Turns, Section::Streams, Section::Forwarding, Section::Tools, Section::Growth, Section::Startup];
 
     /// Measures it.
     pub(crate) async fn run(self, bench: &Bench) -> Result<Vec<Figure>> {
@@ -58,6 +61,7 @@ impl Section {
                 Ok(figures)
             }
             Section::Forwarding => forwarding::run(bench).await,
+            Section::Tools => tools::run(bench).await,
             Section::Startup => startup::run(bench).await,
         }
     }
@@ -70,6 +74,7 @@ impl fmt::Display for Section {
             Section::Turns => "turns",
             Section::Streams => "streams",
             Section::Forwarding => "forwarding",
+            Section::Tools => "tools",
             Section::Growth => "growth",
             Section::Startup => "startup",
         })

@@ -62,7 +62,7 @@ pub struct HttpRequest {
 
 /// What an HTTP request is made of. Arguments that neither the URL nor a header names go into the query of GET, HEAD and DELETE,
 /// and into a JSON object as the body of all others.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpRequestSpec {
     /// For the model; may be empty.
     pub description: String,

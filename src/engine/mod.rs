@@ -297,7 +297,8 @@ impl Engine {
         let handle = attach(&live);
         let span = tracing::info_span!("turn", id = %plan.id, model = %plan.lead.settings.model);
         let run = Run { shared: shared.clone(), place, plan };
-        shared.tasks.spawn(run.run().instrument(span));
+        // Boxed: on its way to its thread and at its end a task is moved several times, as large as all that it may ever hold.
+        shared.tasks.spawn(Box::pin(run.run().instrument(span)));
         Ok(handle)
     }
 }

@@ -9,7 +9,7 @@ use super::{
     history::Row,
     keys,
     record::{
-        row::{Part, pack},
+        row::{Part, pack_journaled},
         settings::{decode_settings, encode_settings},
     },
 };
@@ -68,7 +68,7 @@ impl Inner {
     fn insert_journaled(&self, turn: &Journaled, generation: u32) -> Result<(), Error> {
         let id = turn.ended.turn.id.0;
         let place = (generation % 2) as u8;
-        self.insert_row(Row::Journaled(id, place), &pack(&turn.ended))?;
+        self.insert_row(Row::Journaled(id, place), &pack_journaled(&turn.ended))?;
         let settings = encode_settings(&turn.settings);
         self.disk.insert(keys::journaled(id), &[&[place], settings.as_slice()].concat())
     }

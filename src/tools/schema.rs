@@ -27,7 +27,16 @@ pub struct Schema {
     validator: Validator,
     /// What the schema says of properties, at its top and in the schemas that it combines there.
     properties: Vec<String>,
+    /// What was compiled: JSON values, bytes of text, patterns.
+    values: usize,
+    text: usize,
+    patterns: usize,
 }
+
+/// A check this small takes microseconds: values of the schema times bytes of arguments, each of them looked at by each at worst.
+const AT_ONCE: usize = 1 << 15;
+/// What a value of a schema takes, compiled.
+const VALUE_BYTES: usize = 512;
 
 impl Schema {
     /// Compiles a schema, or says what is wrong with it.
@@ -51,12 +60,23 @@ impl Schema {
         })?;
         let mut properties = Vec::new();
         collect_properties(&whole, &mut properties);
-        Ok(Schema { validator, properties })
+        let Inliner { root: _, values, text, patterns } = inliner;
+        Ok(Schema { validator, properties, values, text, patterns })
     }
 
     /// Whether the schema speaks of an argument of this name.
     pub(in crate::tools) fn has(&self, name: &str) -> bool {
         self.properties.iter().any(|property| property == name)
+    }
+
+    /// About what it takes of memory. A pattern may take twice what it is compiled to: the rest as it is used.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.values * VALUE_BYTES + 2 * self.text + self.patterns * 2 * PATTERN_BYTES
+    }
+
+    /// Whether arguments of so many bytes are checked in microseconds. Nobody knows that of patterns.
+    pub(super) fn checks_at_once(&self, arguments_bytes: usize) -> bool {
+        self.patterns == 0 && self.values.saturating_mul(arguments_bytes) <= AT_ONCE
     }
 
     /// Says what does not fit, each fault with its place. Texts name rules, not values.
@@ -273,6 +293,17 @@ mod tests {
             assert!(schema(hostile.clone()).is_err(), "{}", cut(&hostile.to_string()));
         }
         assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
+    }
+
+    #[test]
+    fn only_small_checks_are_made_at_once() {
+        let plain = schema(json!({"properties": {"a": {"type": "string"}}, "required": ["a"]})).expect("a schema");
+        assert!(plain.checks_at_once(100) && !plain.checks_at_once(100_000));
+        let pattern = schema(json!({"properties": {"a": {"pattern": "^a$"}}})).expect("a schema");
+        assert!(!pattern.checks_at_once(1));
+        let many = schema(json!({"properties": {"a": {"enum": vec![1; 5_000]}}})).expect("a schema");
+        assert!(!many.checks_at_once(100));
+        assert!(pattern.size_bytes() > PATTERN_BYTES && many.size_bytes() > plain.size_bytes());
     }
 
     #[test]

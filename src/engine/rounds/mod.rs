@@ -110,7 +110,8 @@ impl<'a> Rounds<'a> {
         }
         self.absorb()?;
         self.relax_tool_choice();
-        match self.hand_over(handoffs).await? {
+        // Boxed: few turns hand over, and every turn would have to hold what that needs.
+        match Box::pin(self.hand_over(handoffs)).await? {
             Handed::Refused if !has_run => {
                 self.count_round(&[])?;
                 self.absorb()?;

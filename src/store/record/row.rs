@@ -20,6 +20,8 @@ use crate::{
 
 /// Below so many bytes a block is not worth compressing.
 const COMPRESS_FROM_BYTES: usize = 256;
+/// The same for a row that is written anew with each tool: below this it costs more time than the bytes do.
+const COMPRESS_JOURNALED_FROM_BYTES: usize = 16 << 10;
 
 #[derive(Clone, PartialEq, Message)]
 struct HeadRecord {
@@ -55,12 +57,21 @@ struct EntriesRecord {
 
 /// The row of a turn, not yet cut into pieces.
 pub(in crate::store) fn pack(ended: &Ended) -> Vec<u8> {
+    pack_compressed(ended, COMPRESS_FROM_BYTES)
+}
+
+/// The same for a turn in the middle of its work.
+pub(in crate::store) fn pack_journaled(ended: &Ended) -> Vec<u8> {
+    pack_compressed(ended, COMPRESS_JOURNALED_FROM_BYTES)
+}
+
+fn pack_compressed(ended: &Ended, from_bytes: usize) -> Vec<u8> {
     let Ended { turn, inputs, events, request_fingerprint, kept } = ended;
     let all = || inputs.iter().chain(&turn.outputs);
     let entries = EntriesRecord { entries: all().map(|entry| (&**entry).into()).collect() };
     let log = log::LogRecord::from(&log::Written { turn, inputs, events, fingerprint: *request_fingerprint });
-    let (entries, entries_block) = block(entries.encode_to_vec());
-    let (log, log_block) = block(log.encode_to_vec());
+    let (entries, entries_block) = block(entries.encode_to_vec(), from_bytes);
+    let (log, log_block) = block(log.encode_to_vec(), from_bytes);
     let head = HeadRecord {
         turn: id_bytes(turn.id.0),
         first_entry: *kept,
@@ -81,9 +92,9 @@ pub(in crate::store) fn pack(ended: &Ended) -> Vec<u8> {
     row
 }
 
-fn block(raw: Vec<u8>) -> (Vec<u8>, BlockRecord) {
+fn block(raw: Vec<u8>, compress_from_bytes: usize) -> (Vec<u8>, BlockRecord) {
     let raw_bytes = raw.len() as u32;
-    if raw.len() >= COMPRESS_FROM_BYTES {
+    if raw.len() >= compress_from_bytes {
         let compressed = lz4_flex::block::compress(&raw);
         if compressed.len() < raw.len() - raw.len() / 8 {
             let record = BlockRecord { stored: compressed.len() as u32, raw: raw_bytes };

@@ -11,6 +11,7 @@ mod template;
 
 use std::{collections::BTreeMap, error, fmt, sync::Arc, time::Duration};
 
+use moka::sync::Cache;
 use serde_json::{Map, Value, json};
 use tokio::{task, time};
 
@@ -75,11 +76,16 @@ pub struct HttpTools {
 #[derive(Debug)]
 struct Inner {
     declared: Declared,
+    /// Tools that callers declared: a conversation declares the same ones in turn after turn.
+    prepared: Cache<HttpRequestSpec, Arc<Prepared>>,
     secrets: Secrets,
     client: Client,
     limits: Limits,
     callers_may_declare: bool,
 }
+
+/// For the tools that callers declared, as they are compiled.
+const PREPARED_BYTES: u64 = 32 << 20;
 
 /// A call that is ready to be sent.
 struct Call {
@@ -98,20 +104,24 @@ impl HttpTools {
             Ok((name, (spec, Arc::new(prepared))))
         });
         let declared = declared.collect::<Result<_, _>>()?;
+        let weigh =
+            |_: &HttpRequestSpec, prepared: &Arc<Prepared>| u32::try_from(prepared.size_bytes()).unwrap_or(u32::MAX);
+        let prepared = Cache::builder().max_capacity(PREPARED_BYTES).weigher(weigh).build();
         let client = Client::new(allow, lookup);
         let limits = Limits { timeout, response_bytes: max_response_bytes };
-        Ok(HttpTools { inner: Arc::new(Inner { declared, secrets, client, limits, callers_may_declare }) })
+        let inner = Inner { declared, prepared, secrets, client, limits, callers_may_declare };
+        Ok(HttpTools { inner: Arc::new(inner) })
     }
 
-    /// Whether a tool can be called. What is wrong continues a sentence about the tool. It may take some milliseconds: a caller's
-    /// schema is compiled.
+    /// Whether a tool can be called. What is wrong continues a sentence about the tool. It may take some milliseconds: a
+    /// schema that no caller has declared of late is compiled.
     pub fn check(&self, request: &HttpRequest) -> Result<(), String> {
         self.inner.prepared(request).map(drop)
     }
 
     /// Whether [`HttpTools::check`] answers at once.
     pub fn knows(&self, request: &HttpRequest) -> bool {
-        request.declared.is_none()
+        request.declared.as_ref().is_none_or(|spec| self.inner.prepared.contains_key(spec))
     }
 
     /// The tool as a model is told of it; `None` if there is none of its name.
@@ -137,18 +147,28 @@ impl HttpTools {
     }
 
     async fn run(&self, request: &HttpRequest, arguments: &str, response_bytes: usize) -> ToolOutcome {
-        let (inner, request, arguments) = (self.inner.clone(), request.clone(), arguments.to_owned());
-        // Schemas are compiled and files read there.
-        let call = task::spawn_blocking(move || inner.begin(&request, &arguments)).await;
+        let call = match self.inner.at_hand(request, arguments) {
+            Some(prepared) => self.inner.begin(&prepared, arguments),
+            None => self.begin_elsewhere(request, arguments).await,
+        };
         let Call { request, hidden } = match call {
-            Ok(Ok(call)) => call,
-            Ok(Err(why)) => return ToolOutcome::failed(why),
-            Err(_) => return ToolOutcome::failed("the call could not be prepared"),
+            Ok(call) => call,
+            Err(why) => return ToolOutcome::failed(why),
         };
         match self.inner.client.send(request).await {
             Ok(response) => answer::read(response, response_bytes, &hidden).await,
             Err(error) => ToolOutcome::failed(hidden.hide_all(&error.to_string())),
         }
+    }
+
+    /// Where schemas may be compiled, large arguments checked and files read.
+    async fn begin_elsewhere(&self, request: &HttpRequest, arguments: &str) -> Result<Call, String> {
+        let (inner, request, arguments) = (self.inner.clone(), request.clone(), arguments.to_owned());
+        let begin = move || {
+            let prepared = inner.prepared(&request).map_err(|why| format!("the tool {why}"))?;
+            inner.begin(&prepared, &arguments)
+        };
+        task::spawn_blocking(begin).await.unwrap_or_else(|_| Err("the call could not be prepared".to_owned()))
     }
 }
 
@@ -170,7 +190,14 @@ impl Inner {
                 Err("must be a tool of the configuration: this service lets no caller declare one (tools.http.callers_may_declare)"
                     .to_owned())
             }
-            Some(spec) => Prepared::new(spec, &self.secrets).map(Arc::new),
+            Some(spec) => {
+                if let Some(prepared) = self.prepared.get(spec) {
+                    return Ok(prepared);
+                }
+                let prepared = Arc::new(Prepared::new(spec, &self.secrets)?);
+                self.prepared.insert(spec.clone(), prepared.clone());
+                Ok(prepared)
+            }
             None => match self.declared.get(&request.name) {
                 Some((_, prepared)) => Ok(prepared.clone()),
                 None => Err("is no tool of the configuration (tools.http.requests): give it a url, or another name".to_owned()),
@@ -178,8 +205,17 @@ impl Inner {
         }
     }
 
-    fn begin(&self, request: &HttpRequest, arguments: &str) -> Result<Call, String> {
-        let prepared = self.prepared(request).map_err(|why| format!("the tool {why}"))?;
+    /// A tool whose call holds nobody up: it is prepared, its arguments are checked in no time, and no file is read. Changing
+    /// threads costs more than such a call.
+    fn at_hand(&self, request: &HttpRequest, arguments: &str) -> Option<Arc<Prepared>> {
+        let prepared = match &request.declared {
+            Some(spec) => self.prepared.get(spec).filter(|_| self.callers_may_declare)?,
+            None => self.declared.get(&request.name)?.1.clone(),
+        };
+        (prepared.checks_at_once(arguments) && !self.secrets.read_files()).then_some(prepared)
+    }
+
+    fn begin(&self, prepared: &Prepared, arguments: &str) -> Result<Call, String> {
         let values = self.secrets.read();
         Ok(Call { request: prepared.request(arguments, &values)?, hidden: values.hidden() })
     }

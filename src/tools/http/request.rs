@@ -102,6 +102,18 @@ impl Prepared {
         }
     }
 
+    /// About what it takes of memory.
+    pub(super) fn size_bytes(&self) -> usize {
+        // The URL, the headers and what is kept beside them are a few hundred bytes each.
+        let headers: usize = self.headers.len() * 512;
+        4096 + headers + self.schema.as_ref().map_or(0, Schema::size_bytes)
+    }
+
+    /// Whether checking these arguments takes no longer than other work between two waits.
+    pub(super) fn checks_at_once(&self, arguments: &str) -> bool {
+        self.schema.as_ref().is_none_or(|schema| schema.checks_at_once(arguments.len()))
+    }
+
     /// The request of a call. Faults are for the model, and quote no argument.
     pub(super) fn request(&self, arguments: &str, secrets: &Values) -> Result<Request, String> {
         let arguments = self.read(arguments)?;

@@ -92,6 +92,11 @@ impl Secrets {
         Err(format!("names the secret {name}, which is not for this host: see tools.secrets.{name}.hosts"))
     }
 
+    /// Whether files are read for a call.
+    pub(super) fn read_files(&self) -> bool {
+        self.by_name.values().any(|bound| matches!(bound.value, SecretSource::File(_)))
+    }
+
     /// All that can be had now. Reads files.
     pub(super) fn read(&self) -> Values {
         let read = self.by_name.iter().map(|(name, bound)| {

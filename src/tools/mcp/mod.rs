@@ -47,7 +47,7 @@ pub struct McpServerOptions {
     pub list_timeout: Duration,
     /// The longest that a call may take, the wait for its turn included. Progress does not make it longer.
     pub call_timeout: Duration,
-    /// How many calls may be under way at once; more wait.
+    /// How many calls may be under way at once; more wait, half of the time of a call at most.
     pub max_concurrent: usize,
     /// The most that is kept of a result, in bytes.
     pub max_result_bytes: usize,

@@ -73,7 +73,10 @@ impl Server {
             return ToolOutcome::failed(format!("the server `{name}` has no tool `{tool}` that may be used here"));
         }
         let deadline = Instant::now() + self.options.call_timeout;
-        let Ok(Ok(_permit)) = timeout_at(deadline, self.calls.acquire()).await else {
+        // One that began late would be cancelled half way, and nobody would know what it did.
+        let begins_by = deadline - self.options.call_timeout / 2;
+        let permit = timeout_at(begins_by, self.calls.acquire()).await;
+        let (Ok(Ok(_permit)), true) = (permit, Instant::now() < begins_by) else {
             let most = self.options.max_concurrent;
             return ToolOutcome::failed(format!(
                 "{most} other calls of the server `{name}` were under way all the time; nothing was called"
