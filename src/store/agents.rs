@@ -155,6 +155,11 @@ impl Store {
                 return Err(AgentError::Changed);
             }
             let content = head.change(change)?;
+            // A list looks for the name of the current version here.
+            head.name = match &content {
+                Some(content) => content.spec.name.clone(),
+                None => inner.agent_at(id, &head, head.current)?.spec.name.clone(),
+            };
             let written = inner.insert_change(id, &head, content.as_ref());
             written.map_err(|error| inner.flusher.fail(error))?;
             inner.agent_at(id, &head, head.current)?
@@ -186,7 +191,6 @@ impl Head {
             AgentChange::Version { spec, message, at } => {
                 self.count += 1;
                 self.current = self.count;
-                self.name.clone_from(&spec.name);
                 Ok(Some(Content { spec: *spec, message, created_at: at, request_id: None }))
             }
             AgentChange::Current(version) => {

@@ -324,6 +324,21 @@ async fn agents_are_what_a_plain_model_says_through_re_opens() {
     world.store.close();
 }
 
+#[tokio::test]
+async fn who_goes_back_to_an_older_version_is_found_by_its_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (id, kept) = filled(dir.path()).await;
+    let store = open(dir.path());
+    let renamed = AgentSpec { name: "renamed".into(), ..kept.spec().clone() };
+    let change = AgentChange::Version { spec: Box::new(renamed), message: String::new(), at: Time { unix_us: 5 } };
+    store.change_agent(id, 2, change).await.expect("a third version");
+    let called = |name: &str| list(&store, &AgentQuery { name: Some(name.into()), ..AgentQuery::default() }, ALL).len();
+    assert_eq!((called("renamed"), called(&kept.spec().name)), (1, 0));
+    store.change_agent(id, 3, AgentChange::Current(2)).await.expect("back");
+    assert_eq!((called("renamed"), called(&kept.spec().name)), (0, 1));
+    store.close();
+}
+
 /// Of an agent that was deleted only its name is left, and no row belongs to nobody.
 fn check_keys(keys: &[Vec<u8>], kept: &BTreeMap<AgentId, Kept>) {
     let ids = |prefix: u8, at: std::ops::Range<usize>| -> BTreeSet<Vec<u8>> {
