@@ -17,15 +17,12 @@ use crate::{
 /// An answer of chat completions.
 pub(in crate::upstream) struct Chat {
     output: Output,
-    finish_seen: bool,
-    done_seen: bool,
 }
 
 impl Chat {
     /// `continued`: the text that the model was asked to continue. More output than `max_output_bytes` is an error.
     pub(in crate::upstream) fn new(origin: Origin, continued: Option<String>, max_output_bytes: usize) -> Chat {
-        let output = Output::new(origin, Form::Chat, continued, max_output_bytes);
-        Chat { output, finish_seen: false, done_seen: false }
+        Chat { output: Output::new(origin, Form::Chat, continued, max_output_bytes) }
     }
 
     fn take_reply(&mut self, reply: wire::Reply) -> Result<(), Failure> {
@@ -38,7 +35,7 @@ impl Chat {
         let taken = first.map_or(Ok(()), |choice| self.take_choice(choice));
         // Some servers count in every event, and write noughts until they know, or always: what has output has used something.
         // What they count is told at once: an answer may be cut, be no good or be given up, and is billed up to there.
-        let is_silent = self.finish_seen && self.output.is_empty();
+        let is_silent = self.output.is_finished && self.output.is_empty();
         if let Some(usage) = usage.map(|usage| count(&usage)).filter(|usage| is_silent || usage.total_tokens > 0) {
             self.output.push(Piece::Usage(usage));
         }
@@ -61,7 +58,7 @@ impl Chat {
     fn take_part(&mut self, part: wire::Part) -> Result<(), Failure> {
         // What a tool returned that the provider ran is not the model's answer. Nor is anything after the end: the event that
         // tells the end may repeat the role.
-        if part.role.as_deref() == Some("tool") || self.finish_seen {
+        if part.role.as_deref() == Some("tool") || self.output.is_finished {
             return Ok(());
         }
         let wire::Part { role: _, content, refusal, reasoning_content, reasoning, tool_calls, function_call } = part;
@@ -87,11 +84,8 @@ impl Chat {
     }
 
     fn finish(&mut self, reason: &str) -> Result<(), Failure> {
-        self.output.release_echo();
-        if !self.output.all_calls_named() {
-            return Err(self.output.origin.protocol("a function call has no name"));
-        }
-        if !mem::replace(&mut self.finish_seen, true) {
+        self.output.close()?;
+        if !mem::replace(&mut self.output.is_finished, true) {
             let reason = match finish_reason(reason) {
                 // vLLM says so, and OpenAI where one function was demanded.
                 FinishReason::Stop if self.output.has_calls() => FinishReason::ToolCalls,
@@ -104,36 +98,28 @@ impl Chat {
 }
 
 impl Answer for Chat {
-    fn pop(&mut self) -> Option<Piece> {
-        self.output.pop(!self.done_seen)
+    fn output(&self) -> &Output {
+        &self.output
     }
 
-    fn stop(&mut self) {
-        self.done_seen = true;
-    }
-
-    fn is_finished(&self) -> bool {
-        self.finish_seen
-    }
-
-    fn is_done(&self) -> bool {
-        self.done_seen
+    fn output_mut(&mut self) -> &mut Output {
+        &mut self.output
     }
 
     fn take_event(&mut self, data: &[u8]) -> Result<(), Failure> {
         let data = data.trim_ascii();
         // A second [DONE], or anything after the first, means nothing.
-        if self.done_seen || data.is_empty() {
+        if self.output.is_done || data.is_empty() {
             return Ok(());
         }
         if data == b"[DONE]" {
-            self.done_seen = true;
+            self.output.is_done = true;
             return Ok(());
         }
         match self.output.parse(data).and_then(|reply| self.take_reply(reply)) {
             // The answer is whole: what comes after it can't spoil it.
-            Err(_) if self.finish_seen => {
-                self.done_seen = true;
+            Err(_) if self.output.is_finished => {
+                self.output.is_done = true;
                 Ok(())
             }
             taken => taken,
@@ -142,17 +128,8 @@ impl Answer for Chat {
 
     fn take_whole(&mut self, body: &[u8]) -> Result<(), Failure> {
         let reply = self.output.parse(body)?;
-        self.done_seen = true;
+        self.output.is_done = true;
         self.take_reply(reply)
-    }
-
-    fn end(&mut self) -> Result<(), Failure> {
-        self.done_seen = true;
-        if self.finish_seen {
-            return Ok(());
-        }
-        self.output.release_echo();
-        Err(self.output.origin.protocol("it was cut off before the model had finished"))
     }
 }
 

@@ -25,6 +25,10 @@ pub(in crate::upstream) struct Output {
     echo: Option<Echo>,
     bytes: usize,
     max_bytes: usize,
+    /// The model has said that it came to its end.
+    pub(in crate::upstream) is_finished: bool,
+    /// Nothing more comes.
+    pub(in crate::upstream) is_done: bool,
 }
 
 impl Output {
@@ -38,12 +42,14 @@ impl Output {
             echo: continued.and_then(Echo::new),
             bytes: 0,
             max_bytes,
+            is_finished: false,
+            is_done: false,
         }
     }
 
-    /// The next piece that is there to be given. `more_comes`: what may still grow can wait.
-    pub(in crate::upstream) fn pop(&mut self, more_comes: bool) -> Option<Piece> {
-        self.pieces.pop(more_comes)
+    /// The next piece that is there to be given. While more comes, what may still grow waits.
+    pub(in crate::upstream) fn pop(&mut self) -> Option<Piece> {
+        self.pieces.pop(!self.is_done)
     }
 
     /// Whether nothing was said yet.
@@ -56,9 +62,20 @@ impl Output {
         self.calls.any()
     }
 
-    /// Whether every call has its name.
-    pub(in crate::upstream) fn all_calls_named(&self) -> bool {
-        self.calls.all_named()
+    /// The model came to its end: nothing is held back, and every call has to have its name.
+    pub(in crate::upstream) fn close(&mut self) -> Result<(), Failure> {
+        self.release_echo();
+        if self.calls.all_named() { Ok(()) } else { Err(self.origin.protocol("a function call has no name")) }
+    }
+
+    /// The body has ended, which it may only when the model is finished.
+    pub(in crate::upstream) fn end(&mut self) -> Result<(), Failure> {
+        self.is_done = true;
+        if self.is_finished {
+            return Ok(());
+        }
+        self.release_echo();
+        Err(self.origin.protocol("it was cut off before the model had finished"))
     }
 
     /// A body or an event.

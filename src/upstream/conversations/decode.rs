@@ -29,8 +29,6 @@ pub(in crate::upstream) struct Conversations {
     message: Option<Option<String>>,
     runs: Begun,
     handoffs: Begun,
-    finish_seen: bool,
-    done_seen: bool,
 }
 
 /// Things that begin and end, in the order in which they began.
@@ -77,8 +75,6 @@ impl Conversations {
             message: None,
             runs: Begun::default(),
             handoffs: Begun::default(),
-            finish_seen: false,
-            done_seen: false,
         }
     }
 
@@ -199,11 +195,8 @@ impl Conversations {
     }
 
     fn finish(&mut self, usage: Option<wire::Usage>) -> Result<(), Failure> {
-        self.output.release_echo();
-        if !self.output.all_calls_named() {
-            return Err(self.output.origin.protocol("a function call has no name"));
-        }
-        (self.finish_seen, self.done_seen) = (true, true);
+        self.output.close()?;
+        (self.output.is_finished, self.output.is_done) = (true, true);
         let asks = self.output.has_calls();
         self.output.push(Piece::Finish(if asks { FinishReason::ToolCalls } else { FinishReason::Stop }));
         // What has output has used something: noughts say that it is not known.
@@ -226,30 +219,22 @@ impl Conversations {
 }
 
 impl Answer for Conversations {
-    fn pop(&mut self) -> Option<Piece> {
-        self.output.pop(!self.done_seen)
+    fn output(&self) -> &Output {
+        &self.output
     }
 
-    fn stop(&mut self) {
-        self.done_seen = true;
-    }
-
-    fn is_finished(&self) -> bool {
-        self.finish_seen
-    }
-
-    fn is_done(&self) -> bool {
-        self.done_seen
+    fn output_mut(&mut self) -> &mut Output {
+        &mut self.output
     }
 
     fn take_event(&mut self, data: &[u8]) -> Result<(), Failure> {
         let data = data.trim_ascii();
-        if self.done_seen || data.is_empty() {
+        if self.output.is_done || data.is_empty() {
             return Ok(());
         }
         // It is the end mark of chat completions, and may come from a gateway.
         if data == b"[DONE]" {
-            self.done_seen = true;
+            self.output.is_done = true;
             return Ok(());
         }
         match self.parse(data)? {
@@ -260,18 +245,9 @@ impl Answer for Conversations {
 
     fn take_whole(&mut self, body: &[u8]) -> Result<(), Failure> {
         let wire::Response { outputs, usage } = self.parse(body)?;
-        self.done_seen = true;
+        self.output.is_done = true;
         outputs.into_iter().try_for_each(|output| self.take_output(output))?;
         self.finish(usage)
-    }
-
-    fn end(&mut self) -> Result<(), Failure> {
-        self.done_seen = true;
-        if self.finish_seen {
-            return Ok(());
-        }
-        self.output.release_echo();
-        Err(self.output.origin.protocol("it was cut off before the model had finished"))
     }
 }
 
