@@ -1,6 +1,8 @@
 //! The generated types of `proto/causerie/v1`, and their descriptor set. Only `grpc` and `cli` may use them.
 #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the documentation is in the .proto files")]
 
+pub(crate) mod json;
+
 tonic::include_proto!("causerie.v1");
 
 /// The encoded `FileDescriptorSet` of the contract, comments and options included.

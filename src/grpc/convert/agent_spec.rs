@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::Value;
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     domain::{AgentId, Failure, Tool, Violation, agent::AgentSpec},
     engine::AgentChanges,
-    proto::{self, tool::Kind},
+    proto::{self, json::from_json, tool::Kind},
 };
 
 /// All that can be changed, as masks name it.
@@ -152,10 +151,7 @@ fn read_fallbacks(at: &Path<'_>, models: Vec<String>, violations: &mut Violation
 }
 
 fn read_handoffs(at: &Path<'_>, handoffs: Vec<String>, violations: &mut Violations) -> Vec<String> {
-    if handoffs.len() > MAX_HANDOFFS {
-        let at = at.field("handoffs");
-        violations.add(&at, format_args!("must be at most {MAX_HANDOFFS} agents, has {}", handoffs.len()));
-    }
+    check_handoff_count(at, handoffs.len(), violations);
     for (i, id) in handoffs.iter().enumerate().take(MAX_HANDOFFS) {
         let at = at.item("handoffs", i);
         if id.starts_with("ag_") {
@@ -167,6 +163,12 @@ fn read_handoffs(at: &Path<'_>, handoffs: Vec<String>, violations: &mut Violatio
         }
     }
     handoffs
+}
+
+fn check_handoff_count(at: &Path<'_>, count: usize, violations: &mut Violations) {
+    if count > MAX_HANDOFFS {
+        violations.add(&at.field("handoffs"), format_args!("must be at most {MAX_HANDOFFS} agents, has {count}"));
+    }
 }
 
 /// Mistral takes confirmations only in conversations that it stores, and it is given none to store.
@@ -238,13 +240,13 @@ impl Declaration {
         for (i, tool) in tools.into_iter().enumerate() {
             match from_json("causerie.v1.Tool", tool) {
                 Ok(tool) => agent.tools.push(tool),
-                Err(description) => faults.push(Violation { field: format!("{place}.tools[{i}]"), description }),
+                Err(error) => faults.push(unreadable(format!("{place}.tools[{i}]"), &error)),
             }
         }
         if let Some(args) = completion_args {
             match from_json("causerie.v1.CompletionArgs", args) {
                 Ok(args) => agent.completion_args = Some(args),
-                Err(description) => faults.push(Violation { field: format!("{place}.completion_args"), description }),
+                Err(error) => faults.push(unreadable(format!("{place}.completion_args"), &error)),
             }
         }
         if !faults.is_empty() {
@@ -252,10 +254,7 @@ impl Declaration {
         }
         let spec = violations::read(Rules::All, |violations| {
             let at = Path::root(&place);
-            if handoffs.len() > MAX_HANDOFFS {
-                let at = at.field("handoffs");
-                violations.add(&at, format_args!("must be at most {MAX_HANDOFFS} agents, has {}", handoffs.len()));
-            }
+            check_handoff_count(&at, handoffs.len(), violations);
             let spec = read(&at, agent, |field| field != "handoffs", violations).of(AgentSpec::default());
             if !spec.has_chosen_tool() {
                 let (at, name) = (at.field("completion_args"), "tool_choice.function_name");
@@ -267,10 +266,6 @@ impl Declaration {
     }
 }
 
-/// The message of this name from its protobuf JSON. Unknown fields are errors.
-fn from_json<M: Message + Default>(name: &str, value: Value) -> Result<M, String> {
-    let pool = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).expect("a compiler made the descriptor set");
-    let message = pool.get_message_by_name(name).expect("the contract has this message");
-    let read = DynamicMessage::deserialize(message, value).map_err(|error| format!("cannot be read: {error}"))?;
-    Ok(read.transcode_to().expect("both are the same message"))
+fn unreadable(field: String, error: &serde_json::Error) -> Violation {
+    Violation { field, description: format!("cannot be read: {error}") }
 }
