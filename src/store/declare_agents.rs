@@ -66,16 +66,15 @@ impl Inner {
             return written.map(|()| true).map_err(|error| self.flusher.fail(error));
         };
         let before = head.clone();
+        head.name.clone_from(&spec.name);
         let content = match self.version_that_fixes(id.0, &head, &spec)? {
             Some(version) => {
                 head.current = version;
-                head.name = spec.name;
                 None
             }
             None => {
                 head.count += 1;
                 head.current = head.count;
-                head.name.clone_from(&spec.name);
                 Some(Content { spec, message: String::new(), created_at: at, request_id: None })
             }
         };

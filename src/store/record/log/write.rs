@@ -98,16 +98,7 @@ impl<'a> Writer<'a> {
                 KindRecord::Started(self.started(*conversation_id, *parent_id, inputs))
             }
             EventKind::MessageOutputDelta { entry_id, output_index, content_index, author, chunk } => {
-                let entry = self.entry(*entry_id);
-                let author = index_of(&mut self.authors, author);
-                let piece = self.piece(entry, *content_index, chunk);
-                let (thought, chunk) = match (piece, chunk) {
-                    (None, chunk) => (None, Some(chunk.into())),
-                    (Some(_), Chunk::Thinking(thinking)) => (Some(thought(thinking)), None),
-                    (Some(_), _) => (None, None),
-                };
-                let (output_index, content_index) = (*output_index, *content_index);
-                KindRecord::Output(OutputRecord { entry, output_index, content_index, author, piece, thought, chunk })
+                KindRecord::Output(self.output_delta(*entry_id, (*output_index, *content_index), author, chunk))
             }
             EventKind::FunctionCallDelta { entry_id, output_index, call, author, arguments } => {
                 let entry = self.entry(*entry_id);
@@ -162,56 +153,72 @@ impl<'a> Writer<'a> {
             }
             EventKind::ToolExecutionDone { entry_id, output_index, name, result, info, error } => {
                 let entry = self.entry(*entry_id);
-                let output_index = *output_index;
                 let usual = self.run(entry).is_some_and(|run| {
                     run.name == **name && run.result == *result && run.info == *info && run.error == *error
                 });
+                let reference =
+                    ToolDoneRecord { entry, output_index: *output_index, usual, ..ToolDoneRecord::default() };
                 KindRecord::ToolDone(Box::new(match usual {
-                    true => ToolDoneRecord { entry, output_index, usual, ..ToolDoneRecord::default() },
+                    true => reference,
                     false => ToolDoneRecord {
-                        entry,
-                        output_index,
-                        usual,
                         name: name.to_string(),
                         result: result.iter().map(Into::into).collect(),
                         info: info.clone(),
                         error: error.clone(),
+                        ..reference
                     },
                 }))
             }
             EventKind::AgentHandoffStarted {
                 entry_id,
                 output_index,
-                previous_agent_id,
-                previous_agent_name,
+                previous_agent_id: id,
+                previous_agent_name: name,
                 author,
-            } => KindRecord::HandoffStarted(Box::new(HandoffRecord {
-                entry: self.entry(*entry_id),
-                output_index: *output_index,
-                author: index_of(&mut self.authors, author),
-                text: previous_agent_id.clone(),
-                name: previous_agent_name.clone(),
-            })),
-            EventKind::AgentHandoffDone { entry_id, output_index, next_agent_id, next_agent_name } => {
-                KindRecord::HandoffDone(Box::new(HandoffRecord {
-                    entry: self.entry(*entry_id),
-                    output_index: *output_index,
-                    author: 0,
-                    text: next_agent_id.clone(),
-                    name: next_agent_name.clone(),
-                }))
+            } => KindRecord::HandoffStarted(self.handoff(*entry_id, *output_index, Some(author), id, name)),
+            EventKind::AgentHandoffDone { entry_id, output_index, next_agent_id: id, next_agent_name: name } => {
+                KindRecord::HandoffDone(self.handoff(*entry_id, *output_index, None, id, name))
             }
             EventKind::HumanHandoff { entry_id, output_index, message, author } => {
-                KindRecord::HumanHandoff(Box::new(HandoffRecord {
-                    entry: self.entry(*entry_id),
-                    output_index: *output_index,
-                    author: index_of(&mut self.authors, author),
-                    text: message.clone(),
-                    name: String::new(),
-                }))
+                KindRecord::HumanHandoff(self.handoff(*entry_id, *output_index, Some(author), message, ""))
             }
             EventKind::ResponseError { failure } => KindRecord::ResponseError(Box::new((&**failure).into())),
         }
+    }
+
+    fn output_delta(
+        &mut self,
+        id: EntryId,
+        (output_index, content_index): (u32, u32),
+        author: &'a Arc<Author>,
+        chunk: &'a Chunk,
+    ) -> OutputRecord {
+        let entry = self.entry(id);
+        let author = index_of(&mut self.authors, author);
+        let piece = self.piece(entry, content_index, chunk);
+        let (thought, chunk) = match (piece, chunk) {
+            (None, chunk) => (None, Some(chunk.into())),
+            (Some(_), Chunk::Thinking(thinking)) => (Some(thought(thinking)), None),
+            (Some(_), _) => (None, None),
+        };
+        OutputRecord { entry, output_index, content_index, author, piece, thought, chunk }
+    }
+
+    fn handoff(
+        &mut self,
+        id: EntryId,
+        output_index: u32,
+        author: Option<&'a Arc<Author>>,
+        text: &str,
+        name: &str,
+    ) -> Box<HandoffRecord> {
+        Box::new(HandoffRecord {
+            entry: self.entry(id),
+            output_index,
+            author: author.map_or(0, |author| index_of(&mut self.authors, author)),
+            text: text.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     /// An output that is a run of a tool.
