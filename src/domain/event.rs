@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{
     entry::{Chunk, Confirmation, Decision, Entry},
     failure::Failure,
-    ids::{ConversationId, EntryId, Time},
+    ids::{ConversationId, EntryId, Time, TurnId},
+    request::Concurrency,
     turn::Turn,
 };
 
@@ -134,6 +135,40 @@ pub enum EventKind {
         /// Who asked for it.
         author: Arc<Author>,
     },
+    /// A turn that outlives its call waits for its place. The first event of such a turn.
+    TurnQueued {
+        /// The version that it will make.
+        conversation_id: ConversationId,
+        /// Not earlier than this.
+        not_before: Option<Time>,
+        /// It waits for this turn, and goes on from its result.
+        after: Option<TurnId>,
+    },
+    /// The server went down in the middle of the turn, which is begun again.
+    TurnResumed {
+        /// Which attempt this is, from 1.
+        attempt: u32,
+        /// So many of the outputs stay; those behind them come anew.
+        kept_outputs: u32,
+    },
+    /// An attempt failed before anything came out, and another one follows.
+    TurnRequeued {
+        /// Which attempt failed, from 1.
+        attempt: u32,
+        /// When the next one is due.
+        not_before: Time,
+        /// Why it failed.
+        failure: Arc<Failure>,
+    },
+    /// Another turn on the same conversation, and what was wanted of the two.
+    TurnConflict {
+        /// The other one.
+        other: TurnId,
+        /// What was wanted: not FORK.
+        policy: Concurrency,
+        /// This turn came second; the other one is waited for, or was stopped.
+        newcomer: bool,
+    },
     /// The provider is asked again.
     UpstreamRetry {
         /// The model that is asked.
@@ -233,6 +268,10 @@ impl EventKind {
             | EventKind::AgentHandoffStarted { .. }
             | EventKind::AgentHandoffDone { .. }
             | EventKind::HumanHandoff { .. }
+            | EventKind::TurnQueued { .. }
+            | EventKind::TurnResumed { .. }
+            | EventKind::TurnRequeued { .. }
+            | EventKind::TurnConflict { .. }
             | EventKind::UpstreamRetry { .. }
             | EventKind::UpstreamSwitched { .. }
             | EventKind::EntryDone { .. }

@@ -38,6 +38,22 @@ pub struct ConversationId(pub Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TurnId(pub Uuid);
 
+/// Names a batch of turns: `batch_` and 32 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub Uuid);
+
+impl BatchId {
+    const PREFIX: &'static str = "batch_";
+}
+
+/// Names an endpoint that is told of changes: `hook_` and 32 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WebhookId(pub Uuid);
+
+impl WebhookId {
+    const PREFIX: &'static str = "hook_";
+}
+
 impl ConversationId {
     const PREFIX: &'static str = "conv_";
 
@@ -92,6 +108,8 @@ macro_rules! id_text {
 
 id_text!(ConversationId);
 id_text!(TurnId);
+id_text!(BatchId);
+id_text!(WebhookId);
 
 /// The kind of an entry, as its id shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,13 +3,16 @@
 //! Pure values and functions. No tonic, prost, sled or reqwest, no clock, no I/O: ids and times come in from outside.
 
 pub mod agent;
+pub mod change;
 pub mod entry;
 pub mod event;
 pub mod failure;
 pub mod fold;
 pub mod ids;
 pub mod money;
+pub mod job;
 pub mod omission;
+pub mod request;
 pub mod sequence;
 pub mod settings;
 pub mod spend;
@@ -18,10 +21,12 @@ pub mod turn;
 pub mod version;
 
 pub use agent::{Agent, AgentId, AgentSpec};
+pub use change::{Change, ChangeKind};
 pub use entry::{Body, Chunk, Entry, EntryDraft};
 pub use event::{Event, EventKind};
 pub use failure::{Failure, Reason, Violation};
-pub use ids::{ConversationId, EntryId, Time, TurnId};
+pub use ids::{BatchId, ConversationId, EntryId, Time, TurnId, WebhookId};
+pub use job::{Job, JobState};
 pub use money::Money;
 pub use omission::{Omission, OmissionKind};
 pub use settings::Settings;

@@ -8,12 +8,13 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Engine, Shared, failures, ids, request::RequestKey};
+use super::{Engine, Shared, failures, ids};
 pub use crate::store::{AgentCursor, AgentPage, AgentQuery};
 use crate::{
     domain::{
         Failure, Reason, Time, Violation,
         agent::{Agent, AgentId, AgentPin, AgentSource, AgentSpec},
+        request::RequestKey,
         settings::CompletionArgs,
         tool::Tool,
     },

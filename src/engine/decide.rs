@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::request::{ToolConfirmation, ToolUse};
+use crate::domain::request::{ToolConfirmation, ToolUse};
 use crate::domain::{
     Body, Chunk, EntryDraft, Failure, Reason, Time, Violation,
     entry::{Confirmation, Decision, FunctionCall, FunctionResult, Verdict},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::request::Truncation;
+use crate::domain::request::Truncation;
 use crate::{
     domain::{ConversationId, EntryId, Failure, Reason, TurnId},
     store,

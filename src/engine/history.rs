@@ -10,12 +10,12 @@ use super::{
     Shared, decide, failures,
     lead::Lead,
     models::Target,
-    request::{Base, TurnRequest},
 };
 use crate::{
     domain::{
         Body, ConversationId, Entry, EntryId, Failure, Reason, Spend,
         entry::FunctionCall,
+        request::{Base, TurnRequest},
         sequence::{self, Ending},
     },
     store::Stored,

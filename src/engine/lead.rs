@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::{
     Shared, failures,
     models::Target,
-    request::{Fallback, Forwarding, Overrides},
     toolset::Toolset,
 };
 use crate::{
     domain::{
         Agent, Failure, Reason, Settings, Tool, Violation,
+        request::{Fallback, Forwarding, Overrides},
         settings::{CompletionArgs, ResponseFormat, ToolChoice},
         tool::HttpRequest,
     },

@@ -11,8 +11,8 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{log::Log, request::RequestKey};
-use crate::domain::{ConversationId, Failure, Time, Turn, TurnId, TurnState, Usage};
+use super::log::Log;
+use crate::domain::{ConversationId, Failure, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
 
 /// A turn in flight.
 #[derive(Debug)]

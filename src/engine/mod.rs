@@ -21,7 +21,6 @@ mod plan;
 mod read;
 mod recover;
 mod registry;
-pub mod request;
 mod retry;
 mod rounds;
 mod run;
@@ -60,11 +59,10 @@ use self::{
     models::Models,
     plan::{Plan, Terms},
     registry::{Refused, Registry},
-    request::{Base, RequestKey, TurnRequest},
     run::Run,
 };
 use crate::{
-    domain::{Failure, Turn, TurnId},
+    domain::{Failure, Turn, TurnId, request::{Base, RequestKey, TurnRequest}},
     store::Store,
     tools::Tools,
 };

@@ -11,12 +11,11 @@ use std::{
 
 use super::{
     budgets::WindowBudget,
-    request::Fallback,
     retry::{Retries, RetryOptions},
     targets::Targets,
 };
 use crate::{
-    domain::{Money, Usage},
+    domain::{Money, Usage, request::Fallback},
     upstream::{
         Card, Catalogue, Provider, Providers,
         estimate::Estimator,

@@ -10,13 +10,13 @@ use super::{
     ids,
     lead::Lead,
     models::Target,
-    request::{Forwarding, ToolUse, TurnRequest},
 };
 use crate::{
     domain::{
         Entry, Failure, Reason, Settings, Spend, TurnId,
         entry::{Body, EntryDraft, Role},
         ids::EntryKind,
+        request::{Forwarding, ToolUse, TurnRequest},
         sequence::{self, Ending},
     },
     store::Stored,

@@ -33,6 +33,8 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use uuid::Uuid;
 
+use crate::domain::change::label;
+
 /// The row of the store itself.
 pub(super) const META: [u8; 1] = *b"@";
 
@@ -272,27 +274,21 @@ pub(super) enum Index<'a> {
 
 /// The branches in which a value occurs (or another of the same hash: readers compare the value itself). A prefix.
 pub(super) fn indexed(index: Index<'_>) -> [u8; 9] {
-    // The keys of the hash are part of the format.
-    let mut hash = SipHasher13::new_with_keys(0x6361_7573_6572_6965, 1);
-    let prefix = match index {
-        Index::Pair(name, value) => {
-            hash.write_u64(name.len() as u64);
-            hash.write(name.as_bytes());
-            hash.write(value.as_bytes());
-            b'M'
-        }
-        Index::Model(model) => {
-            hash.write(model.as_bytes());
-            b'X'
-        }
-        Index::Agent(agent) => {
-            hash.write(agent.as_bytes());
-            b'G'
-        }
+    let (prefix, hash) = match index {
+        Index::Pair(name, value) => (b'M', label(name, value)),
+        Index::Model(model) => (b'X', hashed(model)),
+        Index::Agent(agent) => (b'G', hashed(agent)),
     };
     let mut key = key::<9>(prefix);
-    key[1..].copy_from_slice(&hash.finish().to_be_bytes());
+    key[1..].copy_from_slice(&hash.to_be_bytes());
     key
+}
+
+fn hashed(text: &str) -> u64 {
+    // The keys of the hash are part of the format.
+    let mut hash = SipHasher13::new_with_keys(0x6361_7573_6572_6965, 1);
+    hash.write(text.as_bytes());
+    hash.finish()
 }
 
 /// A branch in which a value occurs.

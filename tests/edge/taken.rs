@@ -2,7 +2,7 @@
 
 use causerie::{
     domain::{Body, Chunk, agent::AgentPin, entry::Role, ids::EntryKind, settings::ToolChoice, tool::Tool},
-    engine::request::{Base, ToolConfirmation, ToolUse, TurnRequest},
+    domain::request::{Base, ToolConfirmation, ToolUse, TurnRequest},
     grpc::convert::{
         list, request,
         request::{View, Watched},

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use super::{Asking, Miss, Next};
 use crate::{
-    domain::{Body, Entry, Failure, Omission, sequence::Ending},
+    domain::{Body, Entry, Failure, Omission, request::Truncation, sequence::Ending},
     engine::{
         failures,
         lead::Lead,
         models::Target,
-        request::Truncation,
         window::{self, Window},
     },
     upstream::{

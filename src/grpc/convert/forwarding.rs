@@ -2,7 +2,7 @@
 
 use super::{path::Path, rules, spend, violations::Violations};
 use crate::{
-    engine::request::{Fallback, Forwarding, Truncation},
+    domain::request::{Fallback, Forwarding, Truncation},
     proto,
 };
 

@@ -16,7 +16,7 @@ use crate::{
         EntryDraft, Failure, Tool, TurnId,
         settings::{CompletionArgs, ToolChoice},
     },
-    engine::request::{Base, Overrides, RequestKey, TurnRequest},
+    domain::request::{Base, Overrides, RequestKey, TurnRequest},
     proto::{self, restart_request::Boundary, stream_events_request::Request},
 };
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{number, path::Path, rules, violations::Violations};
 use crate::{
-    engine::request::{ToolConfirmation, ToolUse},
+    domain::request::{ToolConfirmation, ToolUse},
     proto::{self, HandoffExecution, PendingCalls, tool_confirmation::Confirmation},
 };
 

@@ -1,9 +1,14 @@
-//! What the engine is asked: a turn, decoded and checked, whoever asked for it.
+//! What is asked for: a turn, decoded and checked, whoever asked for it.
 
 use std::collections::BTreeMap;
 
-use crate::domain::{
-    Budget, ConversationId, EntryDraft, EntryId, agent::AgentPin, settings::CompletionArgs, tool::Tool,
+use super::{
+    agent::AgentPin,
+    entry::EntryDraft,
+    ids::{ConversationId, EntryId, Time},
+    settings::CompletionArgs,
+    spend::Budget,
+    tool::Tool,
 };
 
 /// A turn to run. Its fields are checked; whether they fit the history is the engine's to find out.
@@ -25,6 +30,73 @@ pub struct TurnRequest {
     pub forwarding: Forwarding,
     /// How tools and agents are dealt with.
     pub tool_use: ToolUse,
+    /// What becomes of a turn that is in flight on the same conversation.
+    pub concurrency: Concurrency,
+    /// It outlives the call: it is queued, durably, and run by the workers.
+    pub background: Option<Background>,
+    /// Told of its end: an http or https URL.
+    pub callback_url: Option<String>,
+    /// When its tree goes; only Start has any. `None`: as the configuration says.
+    pub expiry: Option<Expiry>,
+}
+
+/// What becomes of the turn in flight on the same conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Concurrency {
+    /// Nothing: the new one makes a sibling.
+    #[default]
+    Fork = 1,
+    /// The new one waits for it, and goes on from its result.
+    Enqueue = 2,
+    /// It is stopped, and the new one goes on from what it has.
+    Interrupt = 3,
+    /// It is stopped, and the new one goes on from its parent.
+    Rollback = 4,
+}
+
+impl Concurrency {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Concurrency; 4] =
+        [Concurrency::Fork, Concurrency::Enqueue, Concurrency::Interrupt, Concurrency::Rollback];
+}
+
+/// How a turn is run that outlives its call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Background {
+    /// Not earlier than this.
+    pub not_before: Option<Time>,
+    /// -100 to 100; the higher one is run first.
+    pub priority: i32,
+    /// How often it may be tried; `None`: as often as the configuration says.
+    pub max_attempts: Option<u32>,
+    /// Turns of one key wait in one line, and the lines take turns. At most 128 bytes; may be empty.
+    pub fairness_key: String,
+}
+
+/// When a tree goes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// At a moment.
+    At(Time),
+    /// So many milliseconds after its beginning.
+    After {
+        /// At least 1.
+        ms: u64,
+    },
+}
+
+impl Expiry {
+    /// The moment, of a tree that begins now.
+    pub fn from(self, now: Time) -> Time {
+        match self {
+            Expiry::At(time) => time,
+            Expiry::After { ms } => {
+                let us = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1000);
+                Time { unix_us: now.unix_us.saturating_add(us) }
+            }
+        }
+    }
 }
 
 /// How a turn deals with tools and agents.
