@@ -3,10 +3,14 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 8] = [
     "causerie/v1/agent_service.proto",
+    "causerie/v1/batch_service.proto",
     "causerie/v1/conversation_service.proto",
     "causerie/v1/model_service.proto",
+    "causerie/v1/watch_service.proto",
+    "causerie/v1/webhook_service.proto",
+    "google/longrunning/operations.proto",
     "causerie/v1/error.proto",
 ];
 

@@ -5,5 +5,10 @@ pub(crate) mod json;
 
 tonic::include_proto!("causerie.v1");
 
+/// `google.longrunning`: turns for clients that know operations.
+pub mod longrunning {
+    tonic::include_proto!("google.longrunning");
+}
+
 /// The encoded `FileDescriptorSet` of the contract, comments and options included.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/causerie.v1.bin"));

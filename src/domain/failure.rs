@@ -46,11 +46,15 @@ pub enum Reason {
     TurnLimitExceeded = 37,
     ConfirmationExpired = 38,
     ResponseFormatMismatch = 39,
+    RevisionGone = 40,
+    BatchNotFound = 41,
+    BatchClosed = 42,
+    WebhookNotFound = 43,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 39] = [
+    pub const ALL: [Reason; 43] = [
         Reason::InvalidApiKey,
         Reason::ApiKeyMissing,
         Reason::InsufficientCredits,
@@ -90,6 +94,10 @@ impl Reason {
         Reason::TurnLimitExceeded,
         Reason::ConfirmationExpired,
         Reason::ResponseFormatMismatch,
+        Reason::RevisionGone,
+        Reason::BatchNotFound,
+        Reason::BatchClosed,
+        Reason::WebhookNotFound,
     ];
 
     /// The reason with this number, as the store writes it.

@@ -97,7 +97,11 @@ impl Outputs {
                 self.open(*entry_id, author, at, || Body::HumanHandoff(HumanHandoff { message: message.clone() }));
                 self.close(*entry_id, at);
             }
+            EventKind::TurnResumed { kept_outputs, .. } => self.slots.truncate(*kept_outputs as usize),
             EventKind::ResponseStarted { .. }
+            | EventKind::TurnQueued { .. }
+            | EventKind::TurnRequeued { .. }
+            | EventKind::TurnConflict { .. }
             | EventKind::UpstreamRetry { .. }
             | EventKind::UpstreamSwitched { .. }
             | EventKind::EntryDone { .. }
@@ -165,6 +169,10 @@ impl Outputs {
             | EventKind::ToolExecutionStarted { .. }
             | EventKind::ToolExecutionDelta { .. }
             | EventKind::AgentHandoffStarted { .. }
+            | EventKind::TurnQueued { .. }
+            | EventKind::TurnResumed { .. }
+            | EventKind::TurnRequeued { .. }
+            | EventKind::TurnConflict { .. }
             | EventKind::UpstreamRetry { .. }
             | EventKind::UpstreamSwitched { .. }
             | EventKind::EntryDone { .. }

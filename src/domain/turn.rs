@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     entry::Entry,
     failure::Failure,
-    ids::{ConversationId, Time, TurnId},
+    ids::{BatchId, ConversationId, Time, TurnId},
+    job::JobState,
     money::Money,
     omission::Omission,
     spend::ModelUsage,
@@ -50,6 +51,19 @@ pub struct Turn {
     pub last_sequence: u64,
     /// The caller's request id.
     pub request_id: Option<String>,
+    /// How far it has come as a background turn, while it is one.
+    pub background: Option<Box<BackgroundState>>,
+}
+
+/// How far a background turn has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackgroundState {
+    /// How far its job has come.
+    pub job: JobState,
+    /// How many attempts there may be.
+    pub max_attempts: u32,
+    /// The batch that it is of, and its place there.
+    pub batch: Option<(BatchId, u32)>,
 }
 
 /// Where a turn stands.

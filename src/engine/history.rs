@@ -6,11 +6,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
-use super::{
-    Shared, decide, failures,
-    lead::Lead,
-    models::Target,
-};
+use super::{Shared, decide, failures, lead::Lead, models::Target};
 use crate::{
     domain::{
         Body, ConversationId, Entry, EntryId, Failure, Reason, Spend,

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Shared, failures,
-    models::Target,
-    toolset::Toolset,
-};
+use super::{Shared, failures, models::Target, toolset::Toolset};
 use crate::{
     domain::{
         Agent, Failure, Reason, Settings, Tool, Violation,

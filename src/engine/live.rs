@@ -81,6 +81,7 @@ impl Live {
             completed_at: None,
             last_sequence: 0,
             request_id: request.as_ref().map(|request| request.id.clone()),
+            background: None,
         };
         Live {
             log: Arc::new(Log::new(id)),
@@ -180,5 +181,6 @@ pub(super) fn lost(id: TurnId, failure: Failure) -> Turn {
         completed_at: None,
         last_sequence: 0,
         request_id: None,
+        background: None,
     }
 }

@@ -62,7 +62,10 @@ use self::{
     run::Run,
 };
 use crate::{
-    domain::{Failure, Turn, TurnId, request::{Base, RequestKey, TurnRequest}},
+    domain::{
+        Failure, Turn, TurnId,
+        request::{Base, RequestKey, TurnRequest},
+    },
     store::Store,
     tools::Tools,
 };

@@ -82,8 +82,7 @@ pub(super) fn plan(
     (ground, lead, target): (Ground, Lead, Option<Arc<Target>>),
     terms: Terms,
 ) -> Result<Plan, Failure> {
-    let TurnRequest { base: _, inputs, overrides: _, store, skip_completion, request: _, forwarding, tool_use } =
-        request;
+    let TurnRequest { inputs, store, skip_completion, forwarding, tool_use, .. } = request;
     let now = ids::now();
     let decide::Decided { answers, agreed } = decide::decide(&ground.waiting, &tool_use, &inputs, now)?;
     check_skipped(skip_completion, &agreed)?;

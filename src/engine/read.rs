@@ -17,6 +17,8 @@ pub struct ConversationRow {
     pub version: Version,
     /// Nothing descends from it.
     pub head: bool,
+    /// When its tree goes by itself.
+    pub expires_at: Option<Time>,
 }
 
 /// Which entries of a history are listed.
@@ -50,7 +52,8 @@ pub struct ConversationPage<C> {
 
 impl<C> ConversationPage<C> {
     fn new(rows: Vec<(Stored, bool)>, next: Option<C>) -> ConversationPage<C> {
-        let rows = rows.into_iter().map(|(stored, head)| ConversationRow { version: stored.version, head });
+        let rows =
+            rows.into_iter().map(|(stored, head)| ConversationRow { version: stored.version, head, expires_at: None });
         ConversationPage { rows: rows.collect(), next }
     }
 }
@@ -70,7 +73,7 @@ impl Engine {
         let read = move || {
             let found = shared.find(id)?;
             let head = shared.store.is_head(&found).map_err(failures::store)?;
-            Ok(ConversationRow { version: found.version, head })
+            Ok(ConversationRow { version: found.version, head, expires_at: None })
         };
         self.shared.blocking(read).await?
     }

@@ -15,8 +15,8 @@ use super::{
     stream, transfer,
 };
 use crate::{
-    domain::{ConversationId, Failure},
-    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, Secret, TreeCursor, request::TurnRequest},
+    domain::{ConversationId, Failure, request::TurnRequest},
+    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, Secret, TreeCursor},
     proto::{self, conversation_service_server::ConversationService},
 };
 
@@ -80,7 +80,7 @@ pub(super) fn spent(tokens: bool) -> Spent {
 }
 
 fn row(row: &ConversationRow) -> proto::Conversation {
-    convert::version::write(&row.version, row.head)
+    convert::version::write(&row.version, row.head, row.expires_at)
 }
 
 #[tonic::async_trait]
@@ -125,7 +125,7 @@ impl ConversationService for Service {
 
     async fn get_turn(&self, request: Request<proto::GetTurnRequest>) -> Result<Response<proto::Turn>, Status> {
         let call = Call::of(&request);
-        let id = convert::lookup::get_turn(request.get_ref()).map_err(call.refused())?;
+        let (id, _wait) = convert::lookup::get_turn(request.get_ref()).map_err(call.refused())?;
         let turn = self.engine.turn(id).await.map_err(call.refused())?;
         Ok(Response::new(convert::turn::write(&turn)))
     }
@@ -218,6 +218,20 @@ impl ConversationService for Service {
         let asked = convert::lookup::delete_conversation(request.get_ref()).map_err(call.refused())?;
         self.engine.delete(asked.conversation_id, asked.force).await.map_err(call.refused())?;
         Ok(Response::new(()))
+    }
+
+    async fn list_turns(
+        &self,
+        _: Request<proto::ListTurnsRequest>,
+    ) -> Result<Response<proto::ListTurnsResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn set_expiration(
+        &self,
+        _: Request<proto::SetExpirationRequest>,
+    ) -> Result<Response<proto::Conversation>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn export_conversations(

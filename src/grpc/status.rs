@@ -51,7 +51,10 @@ pub fn code(reason: Reason) -> Code {
         | Reason::EntryNotFound
         | Reason::TurnNotFound
         | Reason::AgentNotFound
-        | Reason::AgentVersionNotFound => Code::NotFound,
+        | Reason::AgentVersionNotFound
+        | Reason::BatchNotFound
+        | Reason::WebhookNotFound => Code::NotFound,
+        Reason::RevisionGone => Code::OutOfRange,
         Reason::RateLimitExceeded
         | Reason::Overloaded
         | Reason::MessageTooLarge
@@ -77,7 +80,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::HasSuccessors
         | Reason::AgentReadOnly
         | Reason::ConfirmationExpired
-        | Reason::ResponseFormatMismatch => Code::FailedPrecondition,
+        | Reason::ResponseFormatMismatch
+        | Reason::BatchClosed => Code::FailedPrecondition,
         Reason::UnknownMethod => Code::Unimplemented,
         Reason::Internal => Code::Internal,
     }
@@ -99,6 +103,7 @@ pub fn retry(reason: Reason) -> Retry {
         Reason::AgentReadOnly => Retry::After("changing the configuration"),
         Reason::ConfirmationExpired => Retry::After("leaving out the confirmation"),
         Reason::MessageTooLarge => Retry::After("making it smaller"),
+        Reason::RevisionGone => Retry::After("beginning with the oldest revision"),
         Reason::RateLimitExceeded | Reason::StoreFailed => Retry::Later { default_ms: 5000 },
         Reason::ServiceUnavailable
         | Reason::Timeout
@@ -118,6 +123,9 @@ pub fn retry(reason: Reason) -> Retry {
         | Reason::TurnNotFound
         | Reason::AgentNotFound
         | Reason::AgentVersionNotFound
+        | Reason::BatchNotFound
+        | Reason::BatchClosed
+        | Reason::WebhookNotFound
         | Reason::ToolFailed
         | Reason::TurnLimitExceeded
         | Reason::ResponseFormatMismatch

@@ -1,8 +1,8 @@
 //! Requests that keep to the rules: what the engine gets of them.
 
 use causerie::{
-    domain::{Body, Chunk, agent::AgentPin, entry::Role, ids::EntryKind, settings::ToolChoice, tool::Tool},
     domain::request::{Base, ToolConfirmation, ToolUse, TurnRequest},
+    domain::{Body, Chunk, agent::AgentPin, entry::Role, ids::EntryKind, settings::ToolChoice, tool::Tool},
     grpc::convert::{
         list, request,
         request::{View, Watched},

@@ -15,8 +15,9 @@ use crate::{
     domain::{
         AgentId, AgentSpec, Failure,
         agent::{AgentPin, AgentSource},
+        request::RequestKey,
     },
-    engine::{AgentChanges, AgentQuery, AgentTarget, request::RequestKey},
+    engine::{AgentChanges, AgentQuery, AgentTarget},
     grpc::page_token::Page,
     proto,
 };

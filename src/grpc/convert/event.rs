@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    background,
     chunk::{self, Place},
     entry, failure, number,
     path::Path,
@@ -88,6 +89,10 @@ fn write_kind(kind: &EventKind) -> Kind {
                 error: Some(failure::write(failure)),
             })
         }
+        EventKind::TurnQueued { .. }
+        | EventKind::TurnResumed { .. }
+        | EventKind::TurnRequeued { .. }
+        | EventKind::TurnConflict { .. } => background::write_event(kind).expect("these are the kinds that it writes"),
         EventKind::ToolExecutionStarted { .. }
         | EventKind::ToolExecutionDelta { .. }
         | EventKind::ToolExecutionDone { .. }
@@ -155,6 +160,10 @@ fn read_kind(at: &Path<'_>, kind: Kind, violations: &mut Violations) -> Option<E
         | Kind::AgentHandoffStarted(_)
         | Kind::AgentHandoffDone(_)
         | Kind::HumanHandoff(_)) => tool_event::read(at, kind, violations),
+        Kind::TurnQueued(queued) => background::read_queued(&at.field("turn_queued"), queued, violations),
+        Kind::TurnResumed(resumed) => background::read_resumed(&at.field("turn_resumed"), resumed, violations),
+        Kind::TurnRequeued(again) => background::read_requeued(&at.field("turn_requeued"), again, violations),
+        Kind::TurnConflict(conflict) => background::read_conflict(&at.field("turn_conflict"), conflict, violations),
         Kind::Heartbeat(proto::Heartbeat {}) => {
             violations.add(at, format_args!("is a heartbeat, which belongs to no log: leave it out"));
             None

@@ -49,7 +49,7 @@ pub fn write(exported: &Exported, head: bool) -> proto::ExportedVersion {
     let Exported { version, turn, kept_entry_count, input_count, added_entry_count, event_count, request_fingerprint } =
         exported;
     proto::ExportedVersion {
-        conversation: Some(version::write(version, head)),
+        conversation: Some(version::write(version, head, None)),
         turn: Some(proto::Turn { outputs: Vec::new(), ..turn::write(turn) }),
         kept_entry_count: number::write(*kept_entry_count),
         input_count: number::write(*input_count),

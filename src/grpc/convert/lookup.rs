@@ -1,12 +1,15 @@
 //! The small requests: they name one thing.
 
+use std::time::Duration;
+
 use super::{
+    background,
     path::Path,
     rules,
     violations::{self, Rules},
 };
 use crate::{
-    domain::{ConversationId, EntryId, Failure, TurnId},
+    domain::{ConversationId, EntryId, Failure, TurnId, request::Expiry},
     proto,
 };
 
@@ -25,10 +28,27 @@ pub fn entry_id(field: &str, text: &str) -> Result<EntryId, Failure> {
     violations::read(Rules::All, |violations| rules::entry_id(&Path::root(field), text, violations))
 }
 
-/// Which turn GetTurn reads.
-pub fn get_turn(request: &proto::GetTurnRequest) -> Result<TurnId, Failure> {
-    let proto::GetTurnRequest { turn_id: id } = request;
-    turn_id("turn_id", id)
+/// Waiting longer than this is asking again.
+const MAX_WAIT_SECONDS: i64 = 3600;
+
+/// Which turn GetTurn reads, and how long it waits for its end.
+pub fn get_turn(request: &proto::GetTurnRequest) -> Result<(TurnId, Duration), Failure> {
+    let proto::GetTurnRequest { turn_id: id, wait } = request;
+    violations::read(Rules::All, |violations| {
+        let id = rules::turn_id(&Path::root("turn_id"), id, violations);
+        let wait = background::read_wait(&Path::root("wait"), *wait, MAX_WAIT_SECONDS, violations);
+        Some((id?, wait?))
+    })
+}
+
+/// Which tree SetExpiration speaks of, and when it goes; `None`: never.
+pub fn set_expiration(request: proto::SetExpirationRequest) -> Result<(ConversationId, Option<Expiry>), Failure> {
+    let proto::SetExpirationRequest { conversation_id, expiration } = request;
+    violations::read(Rules::All, |violations| {
+        let id = rules::conversation_id(&Path::root("conversation_id"), &conversation_id, violations);
+        let expiry = background::read_new_expiration(&Path::root(""), expiration, violations);
+        Some((id?, expiry?))
+    })
 }
 
 /// Which turn CancelTurn stops.

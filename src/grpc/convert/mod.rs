@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod agent_request;
 pub mod agent_spec;
+mod background;
 pub mod chunk;
 pub mod completion;
 mod connector;

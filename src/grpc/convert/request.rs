@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    agent, completion, fingerprint,
+    agent, background, completion, fingerprint,
     fingerprint::Method,
     forwarding,
     inputs::{self, End},
@@ -14,9 +14,9 @@ use super::{
 use crate::{
     domain::{
         EntryDraft, Failure, Tool, TurnId,
+        request::{Base, Overrides, RequestKey, TurnRequest},
         settings::{CompletionArgs, ToolChoice},
     },
-    domain::request::{Base, Overrides, RequestKey, TurnRequest},
     proto::{self, restart_request::Boundary, stream_events_request::Request},
 };
 
@@ -73,8 +73,13 @@ pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnReque
         agent_version,
         handoff_execution,
         max_tool_rounds,
+        background,
+        background_options,
+        callback_url,
+        expiration,
     } = request;
     let tool_use = tool_use::Fields { handoff_execution, max_tool_rounds, ..tool_use::Fields::default() };
+    let outlives = background::Fields { background, background_options, callback_url, concurrency_policy: 0 };
     violations::read(Rules::All, |violations| {
         let at = Path::root(prefix);
         check_lead(&at, &model, &agent_id, violations);
@@ -97,8 +102,10 @@ pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnReque
             tree_budget: tree_budget
                 .and_then(|budget| spend::read_budget(&at.field("tree_budget"), budget, violations)),
         };
-        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use };
-        turn.read(&at, Base::Start, inputs, overrides, violations)
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use, outlives };
+        let expiry = background::read_expiration(&at, expiration, violations);
+        let turn = turn.read(&at, Base::Start, inputs, overrides, violations)?;
+        Some(TurnRequest { expiry: expiry?, ..turn })
     })
 }
 
@@ -126,16 +133,22 @@ pub fn append(prefix: &str, mut request: proto::AppendRequest) -> Result<TurnReq
         max_tool_rounds,
         tool_confirmations,
         pending_calls,
+        background,
+        background_options,
+        callback_url,
+        concurrency_policy,
     } = request;
+    let outlives = background::Fields { background, background_options, callback_url, concurrency_policy };
     let changes = Changes { model, agent_id, agent_version, instructions, tools, clear_tools, completion_args };
     let tool_use = tool_use::Fields { handoff_execution, max_tool_rounds, tool_confirmations, pending_calls };
     violations::read(Rules::All, |violations| {
         let at = Path::root(prefix);
         let base = rules::conversation_id(&at.field("conversation_id"), &conversation_id, violations);
+        background::check_head(&at, require_head, concurrency_policy, violations);
         let base = base.map(|conversation_id| Base::Append { conversation_id, require_head });
         let inputs = inputs::read(&at, input, inputs, End::Any, violations);
         let overrides = changes.read(&at, violations);
-        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use, outlives };
         turn.read(&at, base, inputs, overrides, violations)
     })
 }
@@ -164,16 +177,22 @@ pub fn restart(prefix: &str, mut request: proto::RestartRequest) -> Result<TurnR
         handoff_execution,
         max_tool_rounds,
         pending_calls,
+        background,
+        background_options,
+        callback_url,
+        concurrency_policy,
     } = request;
+    let outlives = background::Fields { background, background_options, callback_url, concurrency_policy };
     let changes = Changes { model, agent_id, agent_version, instructions, tools, clear_tools, completion_args };
     let tool_confirmations = Vec::new();
     let tool_use = tool_use::Fields { handoff_execution, max_tool_rounds, tool_confirmations, pending_calls };
     violations::read(Rules::All, |violations| {
         let at = Path::root(prefix);
+        background::check_restart(&at, concurrency_policy, violations);
         let base = read_restart(&at, &conversation_id, &from_entry_id, boundary, violations);
         let inputs = inputs::read(&at, input, inputs, End::Any, violations);
         let overrides = changes.read(&at, violations);
-        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use };
+        let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use, outlives };
         turn.read(&at, base, inputs, overrides, violations)
     })
 }
@@ -211,6 +230,7 @@ struct Run {
     fingerprint: Option<[u8; 16]>,
     forwarding: Option<proto::Forwarding>,
     tool_use: tool_use::Fields,
+    outlives: background::Fields,
 }
 
 impl Run {
@@ -222,7 +242,7 @@ impl Run {
         overrides: Overrides,
         violations: &mut Violations,
     ) -> Option<TurnRequest> {
-        let Run { store, skip_completion, request_id: id, fingerprint, forwarding, tool_use } = self;
+        let Run { store, skip_completion, request_id: id, fingerprint, forwarding, tool_use, outlives } = self;
         let store = store.unwrap_or(true);
         if !store && skip_completion {
             let at = at.field("skip_completion");
@@ -233,9 +253,15 @@ impl Run {
         }
         let forwarding = forwarding::read(at, forwarding, violations);
         let tool_use = tool_use.read(at, violations);
+        let outlives = outlives.read(at, store, violations);
         let request = fingerprint.map(|fingerprint| RequestKey { id, fingerprint });
+        let outlives = outlives?;
         Some(TurnRequest {
             base: base.into()?,
+            concurrency: outlives.concurrency,
+            background: outlives.background,
+            callback_url: outlives.callback_url,
+            expiry: None,
             inputs,
             overrides,
             store,

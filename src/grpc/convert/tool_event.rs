@@ -85,6 +85,10 @@ pub(super) fn write(kind: &EventKind) -> Kind {
             })
         }
         EventKind::ResponseStarted { .. }
+        | EventKind::TurnQueued { .. }
+        | EventKind::TurnResumed { .. }
+        | EventKind::TurnRequeued { .. }
+        | EventKind::TurnConflict { .. }
         | EventKind::MessageOutputDelta { .. }
         | EventKind::FunctionCallDelta { .. }
         | EventKind::UpstreamRetry { .. }
@@ -180,6 +184,10 @@ pub(super) fn read(at: &Path<'_>, kind: Kind, violations: &mut Violations) -> Op
             Some(EventKind::HumanHandoff { entry_id: entry_id?, output_index, message, author })
         }
         Kind::ResponseStarted(_)
+        | Kind::TurnQueued(_)
+        | Kind::TurnResumed(_)
+        | Kind::TurnRequeued(_)
+        | Kind::TurnConflict(_)
         | Kind::MessageOutputDelta(_)
         | Kind::FunctionCallDelta(_)
         | Kind::EntryDone(_)

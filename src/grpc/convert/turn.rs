@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{entry, failure, number, omission, path::Path, rules, spend, time, violations::Violations};
+use super::{background, entry, failure, number, omission, path::Path, rules, spend, time, violations::Violations};
 use crate::{
     domain::{FinishReason, Turn, TurnState},
     proto::{
@@ -32,6 +32,7 @@ pub fn write(turn: &Turn) -> proto::Turn {
         completed_at,
         last_sequence,
         request_id,
+        background,
     } = turn;
     proto::Turn {
         id: id.to_string(),
@@ -52,6 +53,7 @@ pub fn write(turn: &Turn) -> proto::Turn {
         completed_at: completed_at.map(time::write),
         last_sequence: number::write(*last_sequence),
         request_id: request_id.clone().unwrap_or_default(),
+        background: background.as_deref().map(background::write_state),
     }
 }
 
@@ -76,8 +78,12 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
         last_sequence,
         request_id,
         agent_version,
+        background,
     } = turn;
     let v = violations;
+    if background.is_some() {
+        v.add(&at.field("background"), format_args!("must be left out: the turn has ended"));
+    }
     let id = rules::turn_id(&at.field("id"), &id, v);
     let state = read_state(&at.field("state"), state, v);
     let finish_reason = read_reason(&at.field("finish_reason"), finish_reason, v);
@@ -117,6 +123,7 @@ pub(super) fn read(at: &Path<'_>, turn: proto::Turn, violations: &mut Violations
         completed_at: completed_at?,
         last_sequence: last_sequence?,
         request_id: rules::given(request_id),
+        background: None,
     })
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{agent, completion, number, path::Path, rules, spend, time, tool, turn, violations::Violations};
 use crate::{
-    domain::{EntryId, Settings, Spend, Version, settings::CompletionArgs},
+    domain::{EntryId, Settings, Spend, Time, Version, settings::CompletionArgs},
     proto,
 };
 
 /// A version as the wire has it. Whether it is a head is not its own to know.
-pub fn write(version: &Version, head: bool) -> proto::Conversation {
+pub fn write(version: &Version, head: bool, expires_at: Option<Time>) -> proto::Conversation {
     let Version {
         id,
         parent_id,
@@ -49,6 +49,7 @@ pub fn write(version: &Version, head: bool) -> proto::Conversation {
         unpriced_turn_count: number::write(*unpriced_turns),
         tree_budget: tree_budget.as_ref().map(spend::write_budget),
         agent_version: agent::write_pin(agent_pin.as_ref()),
+        expire_time: expires_at.map(time::write),
     }
 }
 
@@ -79,6 +80,8 @@ pub(super) fn read(at: &Path<'_>, version: proto::Conversation, violations: &mut
         unpriced_turn_count,
         tree_budget,
         agent_version,
+        // When a tree goes is for the store to say that it comes into.
+        expire_time: _,
     } = version;
     let v = violations;
     let id = rules::conversation_id(&at.field("id"), &id, v);

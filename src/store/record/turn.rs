@@ -134,6 +134,7 @@ impl TurnRecord {
             completed_at: self.completed_at_us.map(|unix_us| Time { unix_us }),
             last_sequence: self.last_sequence,
             request_id: self.request_id,
+            background: None,
         })
     }
 }
