@@ -70,13 +70,15 @@ impl Store {
         Ok(row.map(|(head, row)| head.ended(&row)).transpose()?)
     }
 
-    /// The turn that answered a request, and the request's fingerprint.
+    /// The turn that answered a request or is to answer it, and the request's fingerprint.
     pub fn request(&self, request_id: &str) -> Result<Option<(TurnId, [u8; 16])>, Error> {
         let Some(row) = self.inner.disk.get(keys::request(request_id))? else { return Ok(None) };
         let found = version::decode_request(&row)?;
         // A crash may have left the row without its turn.
         let turn = found.0.0;
-        let exists = self.inner.exists(turn)? || self.inner.disk.contains(keys::failed(turn, 0))?;
+        let disk = &self.inner.disk;
+        let exists =
+            self.inner.exists(turn)? || disk.contains(keys::failed(turn, 0))? || disk.contains(keys::job(turn))?;
         Ok(exists.then_some(found))
     }
 }
@@ -92,6 +94,10 @@ pub(super) enum Row {
     Journaled(Uuid, u8),
     /// What a version of an agent fixes.
     Agent(Uuid, u32),
+    /// What was asked of a turn that outlives its call.
+    Job(Uuid),
+    /// Events of such a turn, from a sequence on.
+    Seen(Uuid, u64),
 }
 
 impl Row {
@@ -103,7 +109,16 @@ impl Row {
             Row::Failed(turn) => keys::failed(turn, chunk).to_vec(),
             Row::Journaled(turn, place) => keys::journaled_piece(turn, place, chunk).to_vec(),
             Row::Agent(agent, version) => keys::agent_version(agent, version, chunk).to_vec(),
+            Row::Job(turn) => keys::job_piece(turn, chunk).to_vec(),
+            Row::Seen(turn, first) => keys::seen_events_from(turn, first, chunk).to_vec(),
         }
+    }
+}
+
+impl Row {
+    /// The rows that a value is cut into.
+    pub(super) fn pieces(self, value: &[u8]) -> Vec<(Vec<u8>, &[u8])> {
+        value.chunks(CHUNK_BYTES).enumerate().map(|(chunk, piece)| (self.key(chunk), piece)).collect()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Below so many bytes a block is not worth compressing.
-const COMPRESS_FROM_BYTES: usize = 256;
+pub(super) const COMPRESS_FROM_BYTES: usize = 256;
 /// The same for a row that is written anew with each tool: below this it costs more time than the bytes do.
 const COMPRESS_JOURNALED_FROM_BYTES: usize = 16 << 10;
 
@@ -39,11 +39,12 @@ struct HeadRecord {
     log: Option<BlockRecord>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct BlockRecord {
+/// A part of a row that may be compressed.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct BlockRecord {
     /// Bytes in the row.
     #[prost(uint32, tag = "1")]
-    stored: u32,
+    pub(super) stored: u32,
     /// Bytes when it is decompressed; 0: it is not compressed.
     #[prost(uint32, tag = "2")]
     raw: u32,
@@ -92,7 +93,8 @@ fn pack_compressed(ended: &Ended, from_bytes: usize) -> Vec<u8> {
     row
 }
 
-fn block(raw: Vec<u8>, compress_from_bytes: usize) -> (Vec<u8>, BlockRecord) {
+/// A block, and how it is written.
+pub(super) fn block(raw: Vec<u8>, compress_from_bytes: usize) -> (Vec<u8>, BlockRecord) {
     let raw_bytes = raw.len() as u32;
     if raw.len() >= compress_from_bytes {
         let compressed = lz4_flex::block::compress(&raw);
@@ -198,7 +200,8 @@ impl Head {
     }
 }
 
-fn decompress<M: Message + Default>(stored: &[u8], block: &BlockRecord) -> Result<M, Damaged> {
+/// What a block holds.
+pub(super) fn decompress<M: Message + Default>(stored: &[u8], block: &BlockRecord) -> Result<M, Damaged> {
     if block.raw == 0 {
         return Ok(M::decode(stored)?);
     }
