@@ -75,12 +75,7 @@ impl Log {
         self.append(self.lock(), at, kinds);
     }
 
-    fn append(
-        &self,
-        mut events: MutexGuard<'_, Vec<Event>>,
-        at: Time,
-        kinds: impl IntoIterator<Item = EventKind>,
-    ) {
+    fn append(&self, mut events: MutexGuard<'_, Vec<Event>>, at: Time, kinds: impl IntoIterator<Item = EventKind>) {
         let mut ended = false;
         for kind in kinds {
             debug_assert!(!ended, "nothing follows the terminal event");

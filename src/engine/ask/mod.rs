@@ -18,9 +18,9 @@ use super::{
     history::History,
     ids,
     lead::Led,
+    live::Live,
     models::Target,
     plan::{Plan, Question},
-    live::Live,
 };
 use crate::{
     domain::{Entry, EventKind, Failure, Omission, Reason, Settings, fold::Outputs},

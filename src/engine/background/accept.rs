@@ -40,7 +40,14 @@ impl Shared {
         };
         let not_before = request.background.as_ref().and_then(|background| background.not_before);
         let state = JobState { not_before, after, ..JobState::default() };
-        Ok(Job { turn_id: id, request, root: root.unwrap_or_else(|| id.conversation()), created_at: ids::now(), batch, state })
+        Ok(Job {
+            turn_id: id,
+            request,
+            root: root.unwrap_or_else(|| id.conversation()),
+            created_at: ids::now(),
+            batch,
+            state,
+        })
     }
 
     /// Queues turns whose jobs are on disk.
@@ -100,10 +107,11 @@ impl Shared {
     fn root_of(&self, id: TurnId, named: Option<ConversationId>) -> Option<ConversationId> {
         let queued = self.background.lock().queue.turns().find(|turn| turn.id == id).map(|turn| turn.root);
         let version = |id| self.store.version(id).ok().flatten().map(|stored| stored.version.root_id);
-        queued.or_else(|| {
-            let live = self.registry.get(id)?;
-            live.opening().parent_id.map_or(Some(id.conversation()), version)
-        })
-        .or_else(|| named.and_then(version))
+        queued
+            .or_else(|| {
+                let live = self.registry.get(id)?;
+                live.opening().parent_id.map_or(Some(id.conversation()), version)
+            })
+            .or_else(|| named.and_then(version))
     }
 }

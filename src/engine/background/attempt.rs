@@ -47,7 +47,10 @@ impl Shared {
             live.log.push(now, [EventKind::TurnResumed { attempt: job.state.attempt, kept_outputs: 0 }]);
         }
         if was_cut && job.state.attempt > self.background.max_attempts(&job) + CRASHES {
-            let text = format!("the server went down {} times while the turn ran: it is not tried again", job.state.attempt - 1);
+            let text = format!(
+                "the server went down {} times while the turn ran: it is not tried again",
+                job.state.attempt - 1
+            );
             return Err(Failure::new(Reason::TurnLost, text));
         }
         let begun = inputs.is_some();
@@ -89,7 +92,8 @@ impl Shared {
 
     /// The version that a turn runs on which waited for another: that one's, or what that one ran on if it made none.
     async fn base_now(self: &Arc<Shared>, job: &Job) -> Result<Option<ConversationId>, Failure> {
-        let Some(mut after) = job.state.after.filter(|_| job.request.concurrency == crate::domain::request::Concurrency::Enqueue)
+        let Some(mut after) =
+            job.state.after.filter(|_| job.request.concurrency == crate::domain::request::Concurrency::Enqueue)
         else {
             return Ok(None);
         };
@@ -159,7 +163,9 @@ impl Shared {
             .base(2)
             .build_with_max_retries(u32::MAX);
         let now = std::time::SystemTime::now();
-        let RetryDecision::Retry { execute_after } = policy.should_retry(now, attempt.saturating_sub(1)) else { return None };
+        let RetryDecision::Retry { execute_after } = policy.should_retry(now, attempt.saturating_sub(1)) else {
+            return None;
+        };
         let told = Duration::from_millis(failure.retry_after_ms.unwrap_or_default()).min(backoff_max.max(backoff_base));
         Some(told + execute_after.duration_since(now).unwrap_or_default())
     }

@@ -24,11 +24,9 @@ use super::{
     live::{Live, Stop},
     registry::Place,
 };
-use crate::{
-    domain::{
-        BatchId, ChangeKind, ConversationId, Event, EventKind, Failure, Job, Reason, Time, Turn, TurnId, TurnState, Usage,
-        request::Base, turn::BackgroundState,
-    },
+use crate::domain::{
+    BatchId, ChangeKind, ConversationId, Event, EventKind, Failure, Job, Reason, Time, Turn, TurnId, TurnState, Usage,
+    request::Base, turn::BackgroundState,
 };
 
 /// How background turns are run.

@@ -18,8 +18,8 @@ use super::{
     assemble::Held,
     failures, ids,
     lead::{Lead, Led},
-    plan::{Plan, Question},
     live::Live,
+    plan::{Plan, Question},
     toolset::Runner,
 };
 use crate::domain::{
