@@ -151,6 +151,9 @@ impl Shared {
     pub(super) fn turn_ended(self: &Arc<Shared>, id: TurnId) {
         {
             let mut state = self.background.lock();
+            if state.queue.len() == 0 {
+                return;
+            }
             state.held.remove(&id);
             state.queue.ended(id, ids::now());
         }
