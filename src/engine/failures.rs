@@ -76,6 +76,12 @@ pub(super) fn no_turn(id: TurnId) -> Failure {
     Failure::not_found(Reason::TurnNotFound, "turn", id.to_string())
 }
 
+/// The server goes down; the next one goes on with the turn.
+pub(super) fn suspended() -> Failure {
+    let text = "the server is shutting down; the turn goes on when it is back: resume it then";
+    Failure::new(Reason::ShuttingDown, text).retry_after_ms(1000)
+}
+
 /// The id was issued here, and neither the store nor the process knows it any more.
 pub(super) fn turn_lost(id: TurnId) -> Failure {
     let text = "the server stopped before this turn was stored, and nothing of it was kept: run it again";

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
-use crate::domain::{ConversationId, Failure, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
+use crate::domain::{ConversationId, Event, Failure, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
 
 /// A turn in flight.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Live {
     /// What happened so far.
     pub(super) log: Arc<Log>,
     /// What the turn is, before anything came out.
-    pub(super) opening: Turn,
+    opening: Mutex<Turn>,
     /// The caller's request id.
     pub(super) request: Option<RequestKey>,
     /// Whether a model was asked yet.
@@ -30,6 +30,13 @@ pub(super) struct Live {
     attached: watch::Sender<usize>,
     stop: CancellationToken,
     reason: OnceLock<Stop>,
+    /// It outlives whoever reads it.
+    detached: bool,
+    /// Whoever has it writes events to disk before readers see them. True: the turn is being stored, and nothing is written
+    /// any more.
+    pub(super) sealed: tokio::sync::Mutex<bool>,
+    /// Somebody writes the events that readers want.
+    pub(super) is_shown: AtomicBool,
     /// The turn as it ended, from just before its terminal event on.
     ended: OnceLock<Turn>,
 }
@@ -45,6 +52,8 @@ pub(super) enum Stop {
     Deadline,
     /// The server goes down and the turn used up its grace time.
     Shutdown,
+    /// Another turn takes its place.
+    Superseded,
 }
 
 /// What a turn is before it runs.
@@ -83,12 +92,25 @@ impl Live {
             request_id: request.as_ref().map(|request| request.id.clone()),
             background: None,
         };
+        Live { reattachable, ..Live::with(Log::new(id), opening, request, false) }
+    }
+
+    /// A background turn that goes on after these events.
+    pub(super) fn background(opening: Turn, events: Vec<Event>, request: Option<RequestKey>) -> Live {
+        let log = Log::held(opening.id, events);
+        Live { reattachable: true, ..Live::with(log, opening, request, true) }
+    }
+
+    fn with(log: Log, opening: Turn, request: Option<RequestKey>, detached: bool) -> Live {
         Live {
-            log: Arc::new(Log::new(id)),
-            opening,
+            log: Arc::new(log),
+            opening: Mutex::new(opening),
             request,
             asked: AtomicBool::new(false),
-            reattachable,
+            detached,
+            sealed: tokio::sync::Mutex::new(false),
+            is_shown: AtomicBool::new(false),
+            reattachable: false,
             attached: watch::Sender::new(0),
             stop: CancellationToken::new(),
             reason: OnceLock::new(),
@@ -98,9 +120,36 @@ impl Live {
 
     /// The turn as it stands.
     pub(super) fn snapshot(&self) -> Turn {
-        let ended = self.ended.get().cloned();
-        let state = if self.asked.load(Ordering::Relaxed) { TurnState::Running } else { TurnState::Queued };
-        ended.unwrap_or_else(|| Turn { state, last_sequence: self.log.last_sequence(), ..self.opening.clone() })
+        if let Some(ended) = self.ended.get() {
+            return ended.clone();
+        }
+        let opening = self.opening();
+        let running = match &opening.background {
+            Some(background) => background.job.running,
+            None => self.asked.load(Ordering::Relaxed),
+        };
+        let state = if running { TurnState::Running } else { TurnState::Queued };
+        Turn { state, last_sequence: self.log.last_sequence(), ..opening }
+    }
+
+    /// What the turn is, before anything came out.
+    pub(super) fn opening(&self) -> Turn {
+        self.lock().clone()
+    }
+
+    /// Notes what is known better now of what the turn is.
+    pub(super) fn reopen(&self, change: impl FnOnce(&mut Turn)) {
+        change(&mut self.lock());
+    }
+
+    /// The turn as it ends: nothing is said of its time as a background turn.
+    pub(super) fn closing(&self) -> Turn {
+        Turn { background: None, ..self.opening() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turn> {
+        // Fields are set whole: a poisoned lock guards a turn all the same.
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a model is asked now.
@@ -136,6 +185,9 @@ impl Live {
 
     /// Waits until nobody has been attached for the grace time; at once if nobody can come back.
     async fn abandoned(&self, grace: Duration) {
+        if self.detached {
+            return std::future::pending().await;
+        }
         let grace = if self.reattachable { grace } else { Duration::ZERO };
         let mut attached = self.attached.subscribe();
         loop {

@@ -108,8 +108,8 @@ impl Drop for Place {
                 state: TurnState::Failed,
                 error: Some(failure.clone()),
                 completed_at: Some(at),
-                last_sequence: self.live.log.last_sequence() + 1,
-                ..self.live.opening.clone()
+                last_sequence: self.live.log.len() + 1,
+                ..self.live.closing()
             });
             self.live.log.push(at, [EventKind::ResponseError { failure: Arc::new(failure) }]);
         }

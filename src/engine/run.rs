@@ -173,8 +173,8 @@ impl Run {
             omissions: std::mem::take(&mut outcome.omissions),
             error: cut.map(|cut| cut.failure),
             completed_at: Some(now),
-            last_sequence: live.log.last_sequence() + 1,
-            ..live.opening.clone()
+            last_sequence: live.log.len() + 1,
+            ..live.closing()
         }
     }
 
