@@ -7,7 +7,7 @@ use retry_policies::{Jitter, RetryDecision, RetryPolicy, policies::ExponentialBa
 
 use super::*;
 use crate::{
-    domain::{Body, change::labels},
+    domain::Body,
     engine::{
         plan::{self, Plan, Terms},
         rounds,
