@@ -180,7 +180,7 @@ async fn serve(socket: TcpStream, stage: Arc<Stage>) {
     let (reader, mut writer) = socket.into_split();
     let mut reader = BufReader::new(reader);
     while let Ok(Some(request)) = read_request(&mut reader).await {
-        let reply = stage.capture(&request);
+        let reply = stage.capture(&request).chosen(&request);
         tokio::select! {
             biased;
             sent = reply.send(&request, &mut writer) => match sent {
