@@ -26,6 +26,7 @@ mod retry;
 mod rounds;
 mod run;
 mod targets;
+mod told;
 mod toolset;
 mod transfer;
 mod watch;
@@ -232,8 +233,8 @@ impl Engine {
 
     /// Reads a turn, running or ended.
     pub async fn turn(&self, id: TurnId) -> Result<Turn, Failure> {
-        if let Some(live) = self.shared.background_turn(id).await? {
-            return Ok(live.snapshot());
+        if let Some(turn) = self.shared.waiting_turn(id).await? {
+            return Ok(turn);
         }
         match self.shared.ended(id).await? {
             Some(ended) => Ok(ended.turn),
@@ -243,14 +244,11 @@ impl Engine {
 
     /// Stops a turn and returns it as it ended.
     pub async fn cancel(&self, id: TurnId) -> Result<Turn, Failure> {
-        if self.shared.cancel_waiting(id, Stop::Cancelled).await? {
-            return self.turn(id).await;
+        match self.shared.stop_turn(id, Stop::Cancelled).await? {
+            Some(live) if live.has_turn() => Ok(live.snapshot()),
+            Some(_) => Err(failures::suspended()),
+            None => self.turn(id).await,
         }
-        let Some(live) = self.shared.registry.get(id) else { return self.turn(id).await };
-        live.stop(Stop::Cancelled);
-        // Either way the turn has ended.
-        let _ = live.log.finished().await;
-        Ok(live.snapshot())
     }
 
     /// Forgets what was spent in windows that began more than a year ago; returns the number of rows. Blocks.
@@ -302,11 +300,15 @@ impl Engine {
 
     async fn start(&self, mut request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         let shared = &self.shared;
-        shared.registry.room().map_err(|refused| shared.refuse(refused))?;
+        shared.registry.room(request.background.is_some()).map_err(|refused| shared.refuse(refused))?;
         if request.store {
             shared.store.accepts_turns().map_err(failures::store)?;
         }
         let id = if request.store { shared.ids.next() } else { shared.ids.untraceable() };
+        if request.background.is_some() {
+            shared.check_caller(&caller)?;
+        }
+        let _one_at_a_time = shared.order_of(&request).await;
         let conflict = shared.resolve_conflict(id, &mut request).await?;
         if request.background.is_some() {
             return self.queue(id, request, conflict, caller).await;
@@ -339,7 +341,7 @@ impl Engine {
         caller: Caller,
     ) -> Result<Submitted, Failure> {
         let leaves = request.leaves_at_once() && !caller.streaming;
-        let turn = self.shared.accept(id, request, conflict.with, &caller).await?;
+        let turn = self.shared.accept(id, request, conflict.with).await?;
         if leaves {
             return Ok(Submitted::Queued(Box::new(turn)));
         }
