@@ -79,6 +79,28 @@ impl ChangeKind {
     }
 }
 
+impl Change {
+    /// What happened and how the turn stands, in two words: what readers of changes and receivers of webhooks know it by.
+    pub fn type_name(&self) -> &'static str {
+        match self.kind {
+            ChangeKind::TurnQueued => "turn.queued",
+            ChangeKind::TurnStarted => "turn.started",
+            ChangeKind::TurnRequeued => "turn.requeued",
+            ChangeKind::VersionDeleted => "conversation.deleted",
+            ChangeKind::BatchEnded => "batch.ended",
+            ChangeKind::TurnEnded | ChangeKind::VersionCreated => match self.state {
+                TurnState::Queued => "turn.queued",
+                TurnState::Running => "turn.started",
+                TurnState::RequiresAction => "turn.requires_action",
+                TurnState::Completed => "turn.completed",
+                TurnState::Incomplete => "turn.incomplete",
+                TurnState::Failed => "turn.failed",
+                TurnState::Cancelled => "turn.cancelled",
+            },
+        }
+    }
+}
+
 /// What a pair of the metadata is found by: 64 bits of it, part of the store's format.
 pub fn label(name: &str, value: &str) -> u64 {
     let mut hash = SipHasher13::new_with_keys(0x6361_7573_6572_6965, 1);
