@@ -21,9 +21,9 @@ use super::{
 use crate::{
     domain::{
         Entry, EventKind, Failure, FinishReason, Omission, Reason, Settings, Time, Turn, TurnState, Version,
-        event::Author, fold::Outputs, sequence,
+        change::labels, event::Author, fold::Outputs, sequence,
     },
-    store::{self, Charge, Commit, Ended, Stored},
+    store::{self, Charge, Commit, Ended, Ending, Stored},
     upstream::estimate::weigh,
 };
 
@@ -253,6 +253,10 @@ impl Run {
             require_head,
             charges: charges.to_vec(),
             journaled,
+            job: None,
+            at: ended_at(turn),
+            callback_url: None,
+            expires_at: None,
         };
         self.shared.store.commit(commit).await
     }
@@ -285,9 +289,21 @@ impl Run {
             request_fingerprint: None,
             kept: self.plan.kept,
         };
-        if let Err(error) = self.shared.store.commit_failed(ended, &charges).await {
+        if let Err(error) = self.shared.store.commit_failed(ended, self.ending(turn), &charges).await {
             // The caller gets the failure all the same; only a later GetTurn will know less.
             tracing::warn!(turn = %turn.id, ?error, "a failed turn could not be stored");
+        }
+    }
+
+    /// What the log of changes says of a turn that made no version.
+    fn ending(&self, turn: &Turn) -> Ending {
+        let parent = self.plan.parent.as_ref().map(|parent| &parent.version);
+        Ending {
+            at: ended_at(turn),
+            root_id: parent.map_or(self.plan.id.conversation(), |parent| parent.root_id),
+            labels: labels(&self.plan.lead.kept.metadata),
+            callback_url: None,
+            job: None,
         }
     }
 
