@@ -33,6 +33,7 @@ mod store;
 mod tools;
 mod turns;
 mod unknown;
+mod webhooks;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -56,6 +57,7 @@ pub use self::{
     store::Store,
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
+    webhooks::Webhooks,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -92,6 +94,8 @@ pub struct Config {
     pub turns: Turns,
     /// The tools that the service runs.
     pub tools: Tools,
+    /// How endpoints are told of changes.
+    pub webhooks: Webhooks,
     /// What a client may take.
     pub limits: Limits,
     /// What a reader of events gets.
@@ -182,6 +186,7 @@ impl Config {
             mcp: McpServer::read_all(from),
             turns: Turns::read(from),
             tools: Tools::read(from),
+            webhooks: Webhooks::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
             shutdown: Shutdown::read(from),

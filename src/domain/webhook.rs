@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use uuid::Uuid;
 
 use super::{
@@ -62,14 +63,33 @@ pub enum Payload {
 pub struct WebhookSecret(String);
 
 impl WebhookSecret {
-    /// A secret; whoever makes one has checked it.
-    pub fn new(text: impl Into<String>) -> WebhookSecret {
-        WebhookSecret(text.into())
+    const PREFIX: &'static str = "whsec_";
+
+    /// The secret of a text; `None`: it is none.
+    pub fn parse(text: &str) -> Option<WebhookSecret> {
+        let secret = WebhookSecret(text.to_owned());
+        let bytes = secret.key()?.len();
+        (24..=64).contains(&bytes).then_some(secret)
+    }
+
+    /// A secret of these bytes, 24 to 64.
+    pub fn of_key(key: &[u8]) -> WebhookSecret {
+        WebhookSecret(format!("{}{}", WebhookSecret::PREFIX, STANDARD.encode(key)))
+    }
+
+    /// A secret as a store has kept it.
+    pub fn stored(text: String) -> WebhookSecret {
+        WebhookSecret(text)
     }
 
     /// The text, for whoever signs or stores.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The bytes that the Standard Webhooks scheme signs with; `None`: a text that never was a secret.
+    pub fn key(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(self.0.strip_prefix(WebhookSecret::PREFIX)?).ok()
     }
 }
 
@@ -201,6 +221,8 @@ pub struct Callback {
     pub url: String,
     /// What is sent.
     pub body: String,
+    /// The time that it tells.
+    pub told_at: Time,
     /// When the next attempt is due.
     pub next_attempt_at: Time,
 }
@@ -239,7 +261,19 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_printed() {
-        let spec = WebhookSpec { secrets: vec![WebhookSecret::new("whsec_c2VjcmV0")], ..WebhookSpec::default() };
-        assert!(!format!("{spec:?}").contains("c2VjcmV0"));
+        let secret = WebhookSecret::of_key(&[7; 24]);
+        let shown = secret.expose().to_owned();
+        let spec = WebhookSpec { secrets: vec![secret], ..WebhookSpec::default() };
+        assert!(!format!("{spec:?}").contains(&shown[6..]));
+    }
+
+    #[test]
+    fn a_secret_has_24_to_64_bytes_of_base64() {
+        for (bytes, fits) in [(23, false), (24, true), (64, true), (65, false)] {
+            let text = WebhookSecret::of_key(&vec![7; bytes]).expose().to_owned();
+            assert_eq!(WebhookSecret::parse(&text).is_some(), fits, "{bytes}");
+            assert_eq!(WebhookSecret::parse(&text[6..]), None, "without its prefix");
+            assert_eq!(WebhookSecret::parse(&format!("{text} ")), None, "with a blank");
+        }
     }
 }

@@ -27,6 +27,7 @@ mod run;
 mod targets;
 mod toolset;
 mod transfer;
+mod webhooks;
 pub mod window;
 
 use std::{
@@ -49,6 +50,7 @@ pub use self::{
     read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
+    webhooks::{CallbackSecret, RedeliverWhat, Render, WebhookChanges, WebhookOptions, WebhookStart},
 };
 use self::{
     budgets::Budgets,
@@ -60,6 +62,7 @@ use self::{
     plan::{Plan, Terms},
     registry::{Refused, Registry},
     run::Run,
+    webhooks::Webhooks,
 };
 use crate::{
     domain::{
@@ -70,7 +73,7 @@ use crate::{
     tools::Tools,
 };
 pub use crate::{
-    store::Ended,
+    store::{DeliveryCursor, DeliveryPage, Ended, WebhookPage},
     upstream::{Dialect, ModelCard, Price, Secret},
 };
 
@@ -95,6 +98,8 @@ pub struct Options {
     pub max_parallel_tools: usize,
     /// Ceilings on what all turns may spend.
     pub budgets: Vec<WindowBudget>,
+    /// How endpoints are told of changes.
+    pub webhooks: WebhookOptions,
 }
 
 /// Runs turns and answers questions about them. A cheap handle.
@@ -114,6 +119,7 @@ struct Shared {
     histories: Histories,
     ids: TurnIds,
     tasks: TaskTracker,
+    webhooks: Webhooks,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -174,6 +180,7 @@ impl Engine {
             registry: Arc::new(Registry::new(options.max_in_flight)),
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
+            webhooks: Webhooks::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
@@ -188,6 +195,9 @@ impl Engine {
 
     /// Runs a turn, or finds the one that the same request made before.
     pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Handle, Failure> {
+        if let Some(url) = &request.callback_url {
+            self.check_callback(url)?;
+        }
         let Some(key) = request.request.clone() else { return self.start(request, caller).await };
         let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();
         let _one_at_a_time = self.shared.preparing[shard].lock().await;
@@ -241,6 +251,7 @@ impl Engine {
             self.shared.registry.stop_all(Stop::Shutdown);
             self.shared.tasks.wait().await;
         }
+        self.shared.webhooks.drain(deadline).await;
     }
 
     /// The turn that the same request made before.
