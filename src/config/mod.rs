@@ -33,6 +33,7 @@ mod store;
 mod tools;
 mod turns;
 mod unknown;
+mod watch;
 mod webhooks;
 
 use std::{net::SocketAddr, sync::LazyLock};
@@ -57,6 +58,7 @@ pub use self::{
     store::Store,
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
+    watch::Watch,
     webhooks::Webhooks,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
@@ -100,6 +102,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// How long it is kept what happened.
+    pub watch: Watch,
     /// How the service ends.
     pub shutdown: Shutdown,
     /// What the log says.
@@ -189,6 +193,7 @@ impl Config {
             webhooks: Webhooks::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),
         };

@@ -136,6 +136,8 @@ fn parse_signing(text: &str) -> Result<ApiKey, &'static str> {
     let key = secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
     match key {
         Some(key) if (24..=64).contains(&key.len()) => Ok(secret),
-        Some(_) | None => Err("must hold whsec_ and the base64 of 24 to 64 bytes, such as `echo whsec_$(openssl rand -base64 32)` makes"),
+        Some(_) | None => Err(
+            "must hold whsec_ and the base64 of 24 to 64 bytes, such as `echo whsec_$(openssl rand -base64 32)` makes",
+        ),
     }
 }

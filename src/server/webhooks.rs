@@ -17,7 +17,7 @@ pub(super) fn options(config: &config::Webhooks) -> WebhookOptions {
         backoff_base: *backoff_base,
         backoff_max: *backoff_max,
         give_up_after: *give_up_after,
-        render: convert::webhook::body,
+        render: convert::webhook::data,
     }
 }
 

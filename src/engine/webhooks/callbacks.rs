@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Change, ChangeKind, Failure, Time,
+        Change, Failure, Time,
         webhook::{Callback, Delivery, DeliveryId, DeliveryState, Progress, WebhookSecret},
     },
     store::Error,
@@ -120,8 +120,7 @@ impl Callbacks {
         if room == 0 || after >= *self.newest.borrow_and_update() {
             return Ok(false);
         }
-        let store = self.engine.shared.store.clone();
-        match self.engine.shared.blocking(move || store.changes(after, room)).await? {
+        match self.engine.changes(after, room).await? {
             Ok(changes) => {
                 let mut found = false;
                 for change in changes {
@@ -133,7 +132,11 @@ impl Callbacks {
                 }
             }
             Err(Error::RevisionGone { oldest }) => {
-                tracing::warn!(first = self.read + 1, last = oldest - 1, "callbacks of changes that are not kept any more are lost");
+                tracing::warn!(
+                    first = self.read + 1,
+                    last = oldest - 1,
+                    "callbacks of changes that are not kept any more are lost"
+                );
                 self.read = oldest - 1;
             }
             Err(error) => return Err(failures::store(error)),
@@ -142,8 +145,7 @@ impl Callbacks {
     }
 
     fn take_in(&mut self, change: &Change) -> Result<bool, Error> {
-        let ended = matches!(change.kind, ChangeKind::TurnEnded | ChangeKind::VersionCreated);
-        let Some(url) = change.callback_url.as_ref().filter(|_| ended) else { return Ok(false) };
+        let Some(url) = change.callback_url.as_ref().filter(|_| change.ends_turn()) else { return Ok(false) };
         let (revision, now) = (change.revision, self.clock.now());
         let delivery = Delivery {
             id: DeliveryId { uuid: change.turn_id.0, revision },
@@ -158,7 +160,8 @@ impl Callbacks {
             attempted_at: change.at,
             failing_since: None,
         };
-        let body = (self.engine.shared.options.webhooks.render)(change, None);
+        let data = (self.engine.shared.options.webhooks.render)(change, None);
+        let body = send::body(change.type_name(), change.at, &data);
         let callback = Callback { delivery, url: url.clone(), body, told_at: change.at, next_attempt_at: now };
         self.engine.shared.store.save_callback(&callback)?;
         self.due.insert((now, revision));

@@ -178,8 +178,7 @@ impl<'a> Endpoint<'a> {
         if self.ending || room == 0 || after >= *self.newest.borrow_and_update() {
             return Ok(false);
         }
-        let store = self.engine.shared.store.clone();
-        match self.engine.shared.blocking(move || store.changes(after, room)).await? {
+        match self.engine.changes(after, room).await? {
             Ok(changes) => {
                 for change in changes {
                     self.take_in(change).map_err(failures::store)?;
@@ -373,7 +372,7 @@ async fn deliver(engine: Engine, webhook: Arc<Webhook>, item: Item) -> (Item, Ou
         id: DeliveryId { uuid: webhook.id.0, revision: change.revision },
         url: webhook.spec.url.clone(),
         told_at: change.at,
-        body: (options.render)(change, turn.as_ref()),
+        body: send::body(change.type_name(), change.at, &(options.render)(change, turn.as_ref())),
         secrets: webhook.spec.secrets.clone(),
     };
     let outcome = send::attempt(engine.shared.tools.http.client(), options.timeout, parcel).await;

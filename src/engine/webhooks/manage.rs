@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::{MutexGuard, oneshot};
 
 use super::{
-    super::{Engine, failures, ids},
+    super::{Engine, Revisions, WatchStart, failures, ids},
     CallbackSecret, Running,
     send::{self, Outcome, Parcel},
 };
@@ -35,17 +35,6 @@ const MAX_AGAIN: usize = 1000;
 const SECRET_BYTES: usize = 32;
 /// What its maker gave as the reason of an endpoint that he disabled.
 const BY_CALL: &str = "UpdateWebhook disabled it";
-
-/// Where a new endpoint begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookStart {
-    /// With the changes from now on.
-    Now,
-    /// After this revision.
-    After(u64),
-    /// With the oldest change that is kept.
-    Oldest,
-}
 
 /// What a call changes of an endpoint; `None` stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,7 +76,7 @@ impl Engine {
     /// # Errors
     ///
     /// INVALID_REQUEST, REVISION_GONE, STORE_FAILED.
-    pub async fn create_webhook(&self, spec: WebhookSpec, start: WebhookStart) -> Result<Webhook, Failure> {
+    pub async fn create_webhook(&self, spec: WebhookSpec, start: WatchStart) -> Result<Webhook, Failure> {
         self.check_url("webhook.url", &spec.url)?;
         let mut spec = spec;
         if spec.secrets.is_empty() {
@@ -199,14 +188,12 @@ impl Engine {
     pub async fn test_webhook(&self, id: WebhookId) -> Result<Delivery, Failure> {
         let webhook = self.webhook(id).await?;
         let (delivery_id, now) = (DeliveryId { uuid: ids::entry_uuid(), revision: 0 }, ids::now());
-        let body = json!({
-            "type": TEST, "timestamp": send::rfc3339(now), "data": {"webhookId": id.to_string()},
-        });
+        let data = json!({"webhookId": id.to_string()});
         let parcel = Parcel {
             id: delivery_id,
             url: webhook.spec.url,
             told_at: now,
-            body: body.to_string(),
+            body: send::body(TEST, now, &data),
             secrets: webhook.spec.secrets,
         };
         let options = &self.shared.options.webhooks;
@@ -260,7 +247,7 @@ impl Engine {
         self.webhook(id).await?;
         match what {
             RedeliverWhat::After(revision) => {
-                let place = self.place(WebhookStart::After(revision))?;
+                let place = self.place(WatchStart::After(revision))?;
                 let back = |progress: &mut Progress| {
                     progress.delivered = progress.delivered.min(place);
                     progress.round = progress.round.wrapping_add(1);
@@ -335,8 +322,7 @@ impl Engine {
 
     /// The change of a revision, if it is kept.
     pub(super) async fn change(&self, revision: u64) -> Result<Option<Arc<Change>>, Failure> {
-        let store = self.shared.store.clone();
-        match self.shared.blocking(move || store.changes(revision.saturating_sub(1), 1)).await? {
+        match self.changes(revision.saturating_sub(1), 1).await? {
             Ok(changes) => Ok(changes.into_iter().next()),
             Err(Error::RevisionGone { .. }) => Ok(None),
             Err(error) => Err(failures::store(error)),
@@ -344,19 +330,16 @@ impl Engine {
     }
 
     /// The revision that a start names.
-    fn place(&self, start: WebhookStart) -> Result<u64, Failure> {
-        let (newest, oldest) = (*self.shared.store.revision().borrow(), self.shared.store.oldest_revision());
+    fn place(&self, start: WatchStart) -> Result<u64, Failure> {
+        let Revisions { newest, oldest } = self.revisions();
         match start {
-            WebhookStart::Now => Ok(newest),
-            WebhookStart::Oldest => Ok(oldest - 1),
-            WebhookStart::After(revision) if revision > newest => {
-                let text = format!("must be at most {newest}, which is the newest revision, is {revision}");
-                Err(Failure::invalid_field("after_revision", text))
-            }
-            WebhookStart::After(revision) if revision + 1 < oldest => {
+            WatchStart::Now => Ok(newest),
+            WatchStart::Oldest => Ok(oldest.saturating_sub(1)),
+            WatchStart::After(revision) if revision > newest => Err(failures::no_revision(revision, newest)),
+            WatchStart::After(revision) if revision.saturating_add(1) < oldest => {
                 Err(failures::store(Error::RevisionGone { oldest }))
             }
-            WebhookStart::After(revision) => Ok(revision),
+            WatchStart::After(revision) => Ok(revision),
         }
     }
 

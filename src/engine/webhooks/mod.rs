@@ -24,16 +24,19 @@ use tokio_util::{
 };
 use tracing::Instrument;
 
-pub use self::manage::{RedeliverWhat, WebhookChanges, WebhookStart};
+pub use self::manage::{RedeliverWhat, WebhookChanges};
 use self::{
     callbacks::Callbacks,
     endpoint::{Again, Endpoint, Orders},
 };
 use super::{Engine, failures};
-use crate::domain::{
-    Change, Failure, Turn,
-    ids::WebhookId,
-    webhook::{Webhook, WebhookSecret, WebhookState},
+use crate::{
+    domain::{
+        Change, Failure, Turn,
+        ids::WebhookId,
+        webhook::{Webhook, WebhookSecret, WebhookState},
+    },
+    store,
 };
 
 /// After a panic a task is begun again so much later.
@@ -54,12 +57,12 @@ pub struct WebhookOptions {
     pub backoff_max: Duration,
     /// An endpoint that has failed for so long with its oldest change is disabled, and a callback given up.
     pub give_up_after: Duration,
-    /// Writes the body of a delivery.
+    /// Writes the `data` of a delivery.
     pub render: Render,
 }
 
-/// Writes the body that tells of a change, and of its turn if that is to be told.
-pub type Render = fn(&Change, Option<&Turn>) -> String;
+/// Writes what is told of a change, and of its turn if that is to be told.
+pub type Render = fn(&Change, Option<&Turn>) -> serde_json::Value;
 
 /// Where the secret of callbacks comes from.
 #[derive(Debug, Clone)]
@@ -143,6 +146,16 @@ impl Engine {
         }
         self.begin_callbacks();
         Ok(())
+    }
+
+    /// The changes after a revision, at most so many. The newest ones cost no thread.
+    async fn changes(&self, after: u64, limit: usize) -> Result<Result<Vec<Arc<Change>>, store::Error>, Failure> {
+        let store = self.shared.store.clone();
+        match store.recent_changes(after, limit) {
+            Ok(Some(changes)) => Ok(Ok(changes)),
+            Ok(None) => self.shared.blocking(move || store.changes(after, limit)).await,
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     /// Gives an endpoint that is enabled its task, unless the process is about to end.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header::RETRY_AFTER};
 use jiff::{Timestamp, fmt::rfc2822};
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::{super::ids, sign};
@@ -45,6 +46,11 @@ pub(super) struct Outcome {
 /// The time as bodies tell it.
 pub(super) fn rfc3339(time: Time) -> String {
     Timestamp::from_microsecond(time.unix_us).map_or_else(|_| String::new(), |time| time.to_string())
+}
+
+/// A body, in the form that the Standard Webhooks scheme has for all.
+pub(super) fn body(type_name: &str, told_at: Time, data: &Value) -> String {
+    json!({"type": type_name, "timestamp": rfc3339(told_at), "data": data}).to_string()
 }
 
 /// Sends a parcel once. Redirects are not followed: whoever answers with one has not taken it.

@@ -180,17 +180,8 @@ fn filter(record: FilterRecord) -> Result<WebhookFilter, Damaged> {
 
 /// The row of how far an endpoint has come.
 pub(in crate::store) fn encode_progress(progress: &Progress) -> Vec<u8> {
-    let Progress {
-        state,
-        disabled_reason,
-        enabled_at,
-        delivered,
-        round,
-        again,
-        failures,
-        last_error,
-        next_attempt_at,
-    } = progress;
+    let Progress { state, disabled_reason, enabled_at, delivered, round, again, failures, last_error, next_attempt_at } =
+        progress;
     encode(&ProgressRecord {
         state: *state as u32,
         disabled_reason: disabled_reason.clone(),

@@ -57,7 +57,10 @@ fn a_tree_that_fails_waits_and_holds_up_no_other() {
     assert_eq!(taken(&mut window, 99), [2]);
     window.push(item(3, 1), at(50));
     window.push(item(4, 4), at(50));
-    assert_eq!((taken(&mut window, 99), window.next_due(), window.next_retry()), (vec![4], Some(at(100)), Some(at(100))));
+    assert_eq!(
+        (taken(&mut window, 99), window.next_due(), window.next_retry()),
+        (vec![4], Some(at(100)), Some(at(100)))
+    );
     assert!(window.is_oldest(1) && window.holds(3));
     let first = window.take(at(100)).expect("its time has come");
     assert_eq!((first.change.revision, first.failed), (1, 1));
