@@ -11,11 +11,12 @@ use tonic::{
 use super::failure::{Failure, deepest, unreachable};
 use crate::proto::{
     agent_service_client::AgentServiceClient, conversation_service_client::ConversationServiceClient,
-    model_service_client::ModelServiceClient,
+    model_service_client::ModelServiceClient, webhook_service_client::WebhookServiceClient,
 };
 
 pub(super) type Client = ConversationServiceClient<Channel>;
 pub(super) type Agents = AgentServiceClient<Channel>;
+pub(super) type Webhooks = WebhookServiceClient<Channel>;
 pub(super) type Models = ModelServiceClient<Channel>;
 
 /// How long a call that runs no model may take.
@@ -50,6 +51,11 @@ impl Server {
     /// The same for agents.
     pub(super) async fn connect_agents(&self) -> Result<Agents, Failure> {
         Ok(AgentServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
+    }
+
+    /// The same for webhooks.
+    pub(super) async fn connect_webhooks(&self) -> Result<Webhooks, Failure> {
+        Ok(WebhookServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
     }
 
     /// The same for all services, on one connection.

@@ -18,6 +18,7 @@ pub mod providers;
 pub mod serve;
 mod table;
 pub mod tools;
+pub mod webhooks;
 
 use std::{future::Future, process::ExitCode};
 
@@ -27,7 +28,7 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs,
+    serve::ServeArgs, tools::ToolsArgs, webhooks::WebhooksArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -58,6 +59,9 @@ Check the providers and their keys, and the servers of tools:
 Agents lead conversations; they are made with `causerie agents create`, by AgentService or in the configuration:
   causerie agents
   causerie chat --agent support
+
+Be told by HTTP of what happens:
+  causerie webhooks create https://example.com/hooks
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -106,6 +110,9 @@ pub enum Command {
     /// List, show, compare and change agents.
     #[command(after_help = agents::AFTER_HELP)]
     Agents(AgentsArgs),
+    /// List, make, change and test webhooks; see what was sent to them.
+    #[command(after_help = webhooks::AFTER_HELP)]
+    Webhooks(WebhooksArgs),
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),
