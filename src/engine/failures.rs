@@ -24,8 +24,8 @@ pub(super) fn store(error: store::Error) -> Failure {
         }
         store::Error::RevisionGone { oldest } => {
             let text = format!(
-                "what happened before revision {oldest} is kept no more (watch.retention, watch.max_mib): begin again with the \
-                 oldest change that is kept, and read anew what has to be known of the time before"
+                "changes before revision {oldest} are not kept any more (watch.retention, watch.max_mib): begin with the oldest \
+                 one (`from_oldest`), and read anew what has to be known of the time before"
             );
             Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
         }

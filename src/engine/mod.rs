@@ -26,6 +26,7 @@ mod retry;
 mod rounds;
 mod run;
 mod targets;
+mod told;
 mod toolset;
 mod transfer;
 mod watch;

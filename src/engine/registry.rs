@@ -143,7 +143,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if !self.live.log.has_ended() {
             // Only a panic of the turn's task leads here. Nobody may wait for ever.
-            let (at, failure) = (super::ids::now(), super::run::died());
+            let (at, failure) = (super::ids::now(), super::told::died());
             self.live.end(Turn {
                 state: TurnState::Failed,
                 error: Some(failure.clone()),
