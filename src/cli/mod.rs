@@ -19,6 +19,7 @@ pub mod serve;
 mod table;
 pub mod tools;
 pub mod watch;
+pub mod webhooks;
 
 use std::{future::Future, process::ExitCode};
 
@@ -28,7 +29,7 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs, watch::WatchArgs,
+    serve::ServeArgs, tools::ToolsArgs, watch::WatchArgs, webhooks::WebhooksArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -62,6 +63,9 @@ Agents lead conversations; they are made with `causerie agents create`, by Agent
 
 See what happens, from now on or from any revision:
   causerie watch
+
+Be told by HTTP of what happens:
+  causerie webhooks create https://example.com/hooks
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -110,6 +114,9 @@ pub enum Command {
     /// List, show, compare and change agents.
     #[command(after_help = agents::AFTER_HELP)]
     Agents(AgentsArgs),
+    /// List, make, change and test webhooks; see what was sent to them.
+    #[command(after_help = webhooks::AFTER_HELP)]
+    Webhooks(WebhooksArgs),
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),

@@ -35,6 +35,7 @@ mod tools;
 mod turns;
 mod unknown;
 mod watch;
+mod webhooks;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -60,6 +61,7 @@ pub use self::{
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
     watch::Watch,
+    webhooks::Webhooks,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -98,6 +100,8 @@ pub struct Config {
     pub background: Background,
     /// The tools that the service runs.
     pub tools: Tools,
+    /// How endpoints are told of changes.
+    pub webhooks: Webhooks,
     /// What a client may take.
     pub limits: Limits,
     /// What a reader of events gets.
@@ -191,6 +195,7 @@ impl Config {
             turns: Turns::read(from),
             background: Background::read(from),
             tools: Tools::read(from),
+            webhooks: Webhooks::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
             watch: Watch::read(from),
