@@ -10,7 +10,7 @@ use causerie::proto::{
 };
 
 use super::{
-    Stage,
+    Stage, hooks,
     known::{Known, is_terminal, lock, version_of},
     watch::{self, Watcher, ends_turn},
 };
@@ -31,6 +31,7 @@ pub(super) struct Ended {
     turns: BTreeMap<String, proto::Turn>,
     events: usize,
     revisions: usize,
+    deliveries: usize,
 }
 
 impl Ended {
@@ -40,7 +41,8 @@ impl Ended {
         for turn in self.turns.values() {
             *states.entry(turn.state().as_str_name()).or_default() += 1;
         }
-        format!("turns {states:?}, {} events read across kills, {} revisions", self.events, self.revisions)
+        let Ended { turns: _, events, revisions, deliveries } = self;
+        format!("turns {states:?}, {events} events read across kills, {revisions} revisions, {deliveries} deliveries")
     }
 }
 
@@ -68,9 +70,14 @@ pub(super) async fn after_start(process: &Process, known: &Mutex<Known>) {
             Err(error) => panic!("{id}: {error:?}"),
         };
         assert_eq!(turn.request_id, id);
-        if let Some(before) = sent.turn_id {
-            assert_eq!(turn.id, before, "{id} made a second turn");
-            lock(known).repeated += 1;
+        match sent.turn_id {
+            None => {}
+            Some(before) if before == turn.id => lock(known).repeated += 1,
+            Some(before) => {
+                // What was cancelled gives its request id free.
+                let before = end_of(&mut client, &before).await;
+                assert_eq!(before.state(), State::Cancelled, "{id} made a second turn: {before:?}, {turn:?}");
+            }
         }
         lock(known).accept(&sent.accepted, &turn);
     }
@@ -103,15 +110,16 @@ pub(super) async fn at_end(process: &Process, stage: &Stage) -> Ended {
         watched(&lock(watcher), &all, &logs);
     }
     versions(&mut client, &turns, &accepted).await;
-    Ended { turns, events, revisions: all.changes.len() }
+    let deliveries = hooks::arrived(&stage.receiver, &all.changes, &accepted).await;
+    Ended { turns, events, revisions: all.changes.len(), deliveries }
 }
 
 const DOOMED: [State; 3] = [State::Completed, State::Incomplete, State::Cancelled];
 
 async fn end_of(client: &mut Client, id: &str) -> proto::Turn {
-    let wait = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-    let request = proto::GetTurnRequest { turn_id: id.to_owned(), wait };
-    client.get_turn(request).await.unwrap_or_else(|error| panic!("{id} was accepted: {error:?}")).into_inner()
+    // Its status, if it failed, is in the turn, too.
+    let _ = soon(calls::watch(client, "end", calls::resume(id, 0))).await;
+    calls::get_turn(client, id).await.unwrap_or_else(|error| panic!("{id} was accepted: {error:?}"))
 }
 
 /// All changes, when there are no more turns in flight.

@@ -14,6 +14,8 @@ pub(super) struct Accepted {
     pub(super) input: String,
     /// Somebody may cancel it.
     pub(super) doomed: bool,
+    /// Its end is told to a callback.
+    pub(super) callback: bool,
 }
 
 /// A request with an id.

@@ -22,16 +22,23 @@ use crate::support::{
 /// More turns than these are not queued: the callers wait for some of them.
 const OPEN: usize = 40;
 
+/// What turns need that not all of them have.
+#[derive(Debug, Clone)]
+pub(super) struct Means {
+    pub(super) tools: Arc<[proto::Tool]>,
+    pub(super) callback_url: String,
+}
+
 /// Starts, appends and lines up behind turns in flight, in the background and not; reads some of the turns, cancels some.
-pub(super) async fn work(client: Client, known: Arc<Mutex<Known>>, tools: Arc<[proto::Tool]>, dice: Dice) {
-    let mut caller = Caller { client, known, tools, dice };
+pub(super) async fn work(client: Client, known: Arc<Mutex<Known>>, means: Means, dice: Dice) {
+    let mut caller = Caller { client, known, means, dice };
     while let ControlFlow::Continue(()) = caller.once().await {}
 }
 
 struct Caller {
     client: Client,
     known: Arc<Mutex<Known>>,
-    tools: Arc<[proto::Tool]>,
+    means: Means,
     dice: Dice,
 }
 
@@ -84,22 +91,25 @@ impl Caller {
         let request_id = if dice.one_in(2) { format!("request-{}", known.inputs) } else { String::new() };
         let recent = known.lines.iter().rev().nth(dice.below(12)).cloned();
         let background = !dice.one_in(5);
+        let callback_url = if dice.one_in(4) { self.means.callback_url.clone() } else { String::new() };
+        let accepted =
+            Accepted { input: input.clone(), doomed: background && dice.one_in(8), callback: !callback_url.is_empty() };
         let request = match recent {
             Some(turn_id) if !dice.one_in(3) => {
                 // Of a turn that may be in flight: behind it.
-                let policy = ConcurrencyPolicy::Enqueue.into();
+                let concurrency_policy = ConcurrencyPolicy::Enqueue.into();
                 let request = append(&version_of(&turn_id), &input);
-                let (request_id, concurrency_policy) = (request_id.clone(), policy);
-                Request::Append(proto::AppendRequest { request_id, concurrency_policy, background, ..request })
+                let request_id = request_id.clone();
+                let request = proto::AppendRequest { request_id, concurrency_policy, background, ..request };
+                Request::Append(proto::AppendRequest { callback_url, ..request })
             }
             _ => {
                 // Whoever asks for tools needs a turn that goes on after a crash.
-                let tools = if background && dice.one_in(2) { self.tools.to_vec() } else { Vec::new() };
+                let tools = if background && dice.one_in(2) { self.means.tools.to_vec() } else { Vec::new() };
                 let request_id = request_id.clone();
-                Request::Start(proto::StartRequest { request_id, tools, background, ..start(&input) })
+                Request::Start(proto::StartRequest { request_id, tools, background, callback_url, ..start(&input) })
             }
         };
-        let accepted = Accepted { input, doomed: background && dice.one_in(8) };
         if !request_id.is_empty() {
             let sent = Sent { request: request.clone(), accepted: accepted.clone(), turn_id: None };
             known.requests.insert(request_id, sent);
