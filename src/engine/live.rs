@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
-use crate::domain::{ConversationId, Event, Failure, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
+use crate::domain::{ConversationId, Event, Failure, Settings, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
 
 /// A turn in flight.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Live {
     opening: Mutex<Turn>,
     /// The caller's request id.
     pub(super) request: Option<RequestKey>,
+    /// The tree that it belongs to; `None` of a background turn, whose job has it.
+    pub(super) tree: Option<Tree>,
     /// Whether a model was asked yet.
     asked: AtomicBool,
     /// Whether somebody may come back to it after a lost connection.
@@ -56,6 +58,13 @@ pub(super) enum Stop {
     Superseded,
 }
 
+/// The tree of a turn, as lists are asked for it.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    pub root_id: ConversationId,
+    pub settings: Arc<Settings>,
+}
+
 /// What a turn is before it runs.
 pub(super) struct Opening {
     pub id: TurnId,
@@ -66,11 +75,12 @@ pub(super) struct Opening {
     pub created_at: Time,
     pub request: Option<RequestKey>,
     pub reattachable: bool,
+    pub tree: Tree,
 }
 
 impl Live {
     pub(super) fn new(opening: Opening) -> Live {
-        let Opening { id, parent_id, model, agent_id, agent_version, created_at, request, reattachable } = opening;
+        let Opening { id, parent_id, model, agent_id, agent_version, created_at, request, reattachable, tree } = opening;
         let opening = Turn {
             id,
             state: TurnState::Queued,
@@ -92,7 +102,7 @@ impl Live {
             request_id: request.as_ref().map(|request| request.id.clone()),
             background: None,
         };
-        Live { reattachable, ..Live::with(Log::new(id), opening, request, false) }
+        Live { reattachable, tree: Some(tree), ..Live::with(Log::new(id), opening, request, false) }
     }
 
     /// A background turn that goes on after these events.
@@ -106,6 +116,7 @@ impl Live {
             log: Arc::new(log),
             opening: Mutex::new(opening),
             request,
+            tree: None,
             asked: AtomicBool::new(false),
             detached,
             sealed: tokio::sync::Mutex::new(false),

@@ -27,6 +27,7 @@ mod run;
 mod targets;
 mod toolset;
 mod transfer;
+mod turns;
 pub mod window;
 
 use std::{
@@ -49,13 +50,14 @@ pub use self::{
     read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
+    turns::{TurnPage, TurnQuery},
 };
 use self::{
     budgets::Budgets,
     compiles::Compiles,
     history::Histories,
     ids::TurnIds,
-    live::{Attachment, Live, Opening, Stop},
+    live::{Attachment, Live, Opening, Stop, Tree},
     models::Models,
     plan::{Plan, Terms},
     registry::{Refused, Registry},
@@ -292,6 +294,10 @@ impl Engine {
             created_at,
             reattachable: caller.streaming || request.is_some(),
             request,
+            tree: Tree {
+                root_id: plan.parent.as_ref().map_or(plan.id.conversation(), |parent| parent.version.root_id),
+                settings: plan.lead.kept.clone(),
+            },
         }));
         let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
         live.log.push(created_at, [run::started(&plan)]);

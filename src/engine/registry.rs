@@ -1,7 +1,8 @@
 //! Turns in flight. The one place that knows only this process: what two processes on one store would have to share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +18,7 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct Turns {
-    by_id: HashMap<TurnId, Arc<Live>>,
+    by_id: BTreeMap<TurnId, Arc<Live>>,
     by_request: HashMap<String, Arc<Live>>,
     draining: bool,
 }
@@ -40,6 +41,15 @@ impl Registry {
     /// has seen its end finds what will be found from then on.
     pub(super) fn get(&self, id: TurnId) -> Option<Arc<Live>> {
         self.lock().by_id.get(&id).filter(|live| !live.log.has_ended()).cloned()
+    }
+
+    /// The turns in flight of a range of ids, newest first. Not those that have ended, which are the store's to know.
+    pub(super) fn newest(&self, ids: &Range<TurnId>) -> Vec<Arc<Live>> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let turns = self.lock();
+        turns.by_id.range(ids.clone()).rev().map(|(_, live)| live.clone()).filter(|live| !live.log.has_ended()).collect()
     }
 
     /// The turn in flight with this request id. Not one that has ended: if it failed, its request id is free.

@@ -27,6 +27,7 @@ mod keys;
 mod ledger;
 mod list;
 mod list_agents;
+mod list_turns;
 mod locks;
 mod open;
 mod record;
@@ -54,6 +55,7 @@ pub use self::{
     ledger::{Account, Charge, Spent},
     list::{Page, Query},
     list_agents::{AgentCursor, AgentPage, AgentQuery, Room},
+    list_turns::{JobHead, Stretch, TurnQuery},
     tree::{TreeCursor, TreePage},
 };
 use self::{changes::Log, disk::Disk, flush::Flusher, locks::Locks};
