@@ -32,6 +32,10 @@ pub(super) fn store(error: store::Error) -> Failure {
             );
             Failure::new(Reason::StoreFailed, text).retry_after_ms(30_000)
         }
+        store::Error::RevisionGone { oldest } => {
+            let text = format!("what happened before revision {oldest} is kept no more: read on from there");
+            Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
+        }
         store::Error::Failed(cause) => {
             tracing::error!(%cause, "the store failed");
             let text = "the store cannot be read or written; nothing that was acknowledged is lost, restart the server \

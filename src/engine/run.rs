@@ -21,9 +21,9 @@ use super::{
 use crate::{
     domain::{
         Entry, EventKind, Failure, FinishReason, Omission, Reason, Settings, Time, Turn, TurnState, Version,
-        event::Author, fold::Outputs, sequence,
+        change::labels, event::Author, fold::Outputs, sequence,
     },
-    store::{self, Charge, Commit, Ended, Stored},
+    store::{self, Charge, Commit, Ended, Ending, Stored},
     upstream::estimate::weigh,
 };
 

@@ -21,7 +21,10 @@ use super::{
     error::Error,
     history::Row,
     keys,
-    record::{change::{decode_change, encode_change}, job},
+    record::{
+        change::{decode_change, encode_change},
+        job,
+    },
 };
 use crate::domain::{Change, ChangeKind, Time, TurnId};
 
@@ -288,9 +291,7 @@ fn has_effect(disk: &Disk, change: &Change) -> Result<bool, Error> {
         ChangeKind::TurnQueued => disk.contains(keys::job(turn))?,
         ChangeKind::TurnStarted => step(disk, change.turn_id)? == Some((true, change.attempt)),
         ChangeKind::TurnRequeued => step(disk, change.turn_id)? == Some((false, change.attempt)),
-        ChangeKind::TurnEnded => {
-            disk.contains(Row::Failed(turn).key(0))? || disk.contains(keys::deleted(turn))?
-        }
+        ChangeKind::TurnEnded => disk.contains(Row::Failed(turn).key(0))? || disk.contains(keys::deleted(turn))?,
         ChangeKind::VersionCreated => disk.contains(keys::version(turn))?,
         ChangeKind::VersionDeleted => disk.contains(keys::deleted(turn))?,
         // Written by nobody yet.

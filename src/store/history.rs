@@ -18,7 +18,7 @@ use super::{
         version::{self, Ancestry, Segment},
     },
 };
-use crate::domain::{ConversationId, Entry, EntryId, Settings, Spend, TurnId};
+use crate::domain::{ConversationId, Entry, EntryId, Settings, Spend, Turn, TurnId};
 
 impl Store {
     /// A version by its id.
@@ -68,6 +68,28 @@ impl Store {
         };
         let row = self.inner.row(row, Part::Log)?;
         Ok(row.map(|(head, row)| head.ended(&row)).transpose()?)
+    }
+
+    /// Turns that made no version, newest first, of a range of ids, at most so many; without their outputs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn failed_turns(&self, ids: Range<TurnId>, limit: usize) -> Result<Vec<Turn>, Error> {
+        let keys = keys::failed(ids.start.0, 0)..keys::failed(ids.end.0, 0);
+        let mut turns = Vec::new();
+        for row in self.inner.disk.range(keys).rev() {
+            if turns.len() == limit {
+                break;
+            }
+            let (key, first) = row?;
+            if !keys::is_first_of_failed(&key) {
+                continue;
+            }
+            let whole = self.inner.completed(Row::Failed(keys::failed_turn(&key)), first, Part::Log)?;
+            turns.extend(whole.map(|(head, row)| head.turn(&row)).transpose()?);
+        }
+        Ok(turns)
     }
 
     /// The turn that answered a request or is to answer it, and the request's fingerprint.

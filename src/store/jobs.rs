@@ -113,13 +113,8 @@ impl Store {
             return Err(Error::NotFound);
         }
         let turn = Turn { outputs: Vec::new(), ..opening.clone() };
-        let row = pack(&Ended {
-            turn,
-            inputs: Vec::new(),
-            events: events.to_vec(),
-            request_fingerprint: None,
-            kept: 0,
-        });
+        let row =
+            pack(&Ended { turn, inputs: Vec::new(), events: events.to_vec(), request_fingerprint: None, kept: 0 });
         let written = inner.insert_row(Row::Seen(id.0, first.first_sequence), &row);
         written.map_err(|error| inner.flusher.fail(error))?;
         inner.flusher.flushed().await
@@ -161,7 +156,8 @@ impl Inner {
     fn update_job(&self, job: &Job, kind: ChangeKind, at: Time) -> Result<bool, Error> {
         let key = keys::job(job.turn_id.0);
         let Some(row) = self.disk.get(key)? else { return Ok(false) };
-        let head = Head { state: job.state.clone(), ..Head::read(job.turn_id, &row)? };
+        let mut head = Head::read(job.turn_id, &row)?;
+        head.state = job.state.clone();
         let row = head.encode();
         let change = self.job_change(job, kind, at)?;
         // No row may be written of a turn that has ended meanwhile.

@@ -163,6 +163,11 @@ pub(super) fn failed_turn(key: &[u8]) -> Uuid {
     last_id(&key[..17])
 }
 
+/// Whether such a key is of the first piece.
+pub(super) fn is_first_of_failed(key: &[u8]) -> bool {
+    key[17..] == [0, 0]
+}
+
 /// What names a turn in the middle of its work.
 pub(super) fn journaled(turn: Uuid) -> [u8; 17] {
     of_one(b'Y', turn)

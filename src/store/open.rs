@@ -61,8 +61,7 @@ pub(super) fn open(options: &Options) -> Result<Inner, OpenError> {
     let witness = witness.ok_or_else(|| damaged(path, LOST_TAIL))?;
     let log = Arc::new(checked(path, || Log::open(&disk, options.sync))?);
     let disk = Arc::new(disk);
-    let flusher =
-        Flusher::start(Arc::clone(&disk), witness, Arc::clone(&log), options.sync, options.min_free_bytes);
+    let flusher = Flusher::start(Arc::clone(&disk), witness, Arc::clone(&log), options.sync, options.min_free_bytes);
     let inner = Inner {
         disk,
         flusher: flusher.map_err(|source| OpenError::Io { path: path.to_owned(), source })?,

@@ -3,8 +3,9 @@
 use prost::Message;
 
 use super::{
-    Damaged, decode, encode, id, id_bytes, optional_id, required,
+    Damaged, decode, encode, id, id_bytes, optional_id,
     request::TurnRequestRecord,
+    required,
     row::{BlockRecord, COMPRESS_FROM_BYTES, block, decompress},
     turn::FailureRecord,
 };

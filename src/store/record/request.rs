@@ -191,10 +191,9 @@ impl From<&TurnRequest> for TurnRequestRecord {
             overrides: Some(overrides.into()),
             store: *store,
             skip_completion: *skip_completion,
-            key: request.as_ref().map(|RequestKey { id, fingerprint }| KeyRecord {
-                id: id.clone(),
-                fingerprint: fingerprint.to_vec(),
-            }),
+            key: request
+                .as_ref()
+                .map(|RequestKey { id, fingerprint }| KeyRecord { id: id.clone(), fingerprint: fingerprint.to_vec() }),
             forwarding: Some(forwarding.into()),
             tool_use: Some(tool_use.into()),
             concurrency: *concurrency as u32,

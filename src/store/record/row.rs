@@ -14,7 +14,7 @@ use super::{
     unversioned,
 };
 use crate::{
-    domain::{Entry, EntryId, TurnId},
+    domain::{Entry, EntryId, Turn, TurnId},
     store::{Ended, keys::CHUNK_BYTES},
 };
 
@@ -197,6 +197,13 @@ impl Head {
         let record: log::LogRecord = decompress(stored, &self.log)?;
         let log::Read { turn, events, fingerprint } = record.read(TurnId(self.id), &inputs, &outputs)?;
         Ok(Ended { turn, inputs, events, request_fingerprint: fingerprint, kept: self.first_entry })
+    }
+
+    /// The turn alone, without its outputs: most of the row is not unpacked.
+    pub(in crate::store) fn turn(&self, row: &[u8]) -> Result<Turn, Damaged> {
+        let stored = row.get(self.end(Part::Entries)..self.end(Part::Log)).ok_or(Damaged("its log is cut"))?;
+        let record: log::TurnOfLog = decompress(stored, &self.log)?;
+        required(record.turn)?.into_turn(TurnId(self.id), Vec::new())
     }
 }
 

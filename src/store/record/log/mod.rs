@@ -30,6 +30,13 @@ pub(super) struct LogRecord {
     calls: Vec<CallRecord>,
 }
 
+/// The same without its events: what is not named here is passed over.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TurnOfLog {
+    #[prost(message, optional, tag = "1")]
+    pub(super) turn: Option<TurnRecord>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct AuthorRecord {
     #[prost(string, tag = "1")]

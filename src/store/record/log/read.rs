@@ -10,8 +10,8 @@ use super::{
         required,
     },
     AuthorRecord, CallDeltaRecord, CallRecord, ConflictRecord, DoneRecord, HandoffRecord, KindRecord, LogRecord,
-    OutputRecord, QueuedRecord, RequeuedRecord, ResponseRecord, ResumedRecord, RetryRecord, StartedRecord, SwitchRecord,
-    ThoughtRecord, ToolDeltaRecord, ToolDoneRecord, ToolStartedRecord,
+    OutputRecord, QueuedRecord, RequeuedRecord, ResponseRecord, ResumedRecord, RetryRecord, StartedRecord,
+    SwitchRecord, ThoughtRecord, ToolDeltaRecord, ToolDoneRecord, ToolStartedRecord,
 };
 use crate::domain::{
     Body, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Time, Turn, TurnId,

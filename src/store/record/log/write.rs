@@ -94,10 +94,6 @@ impl<'a> Writer<'a> {
 
     fn kind(&mut self, kind: &'a EventKind) -> KindRecord {
         match kind {
-            EventKind::TurnQueued { .. }
-            | EventKind::TurnResumed { .. }
-            | EventKind::TurnRequeued { .. }
-            | EventKind::TurnConflict { .. } => unreachable!("replaced by the store's branch"),
             EventKind::ResponseStarted { conversation_id, parent_id, inputs } => {
                 KindRecord::Started(self.started(*conversation_id, *parent_id, inputs))
             }
