@@ -169,6 +169,7 @@ async fn serve(
             () = shutdown => false,
             () = watch(store, &health) => true,
             () = expire(store, engine) => false,
+            () = engine.sweep() => false,
         };
         stop.cancel();
         engine.drain(Instant::now() + turns_grace(config.shutdown.grace)).await;
@@ -249,6 +250,7 @@ fn engine_options(config: &Config) -> engine::Options {
         max_tool_rounds: config.turns.max_tool_rounds,
         max_handoffs: config.turns.max_handoffs,
         max_parallel_tools: config.turns.max_parallel_tools,
+        conversation_ttl: config.conversations.ttl,
         budgets: upstream::budgets(config),
     }
 }

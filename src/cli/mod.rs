@@ -18,6 +18,7 @@ pub mod providers;
 pub mod serve;
 mod table;
 pub mod tools;
+pub mod turns;
 
 use std::{future::Future, process::ExitCode};
 
@@ -27,7 +28,7 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs,
+    serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -59,6 +60,10 @@ Agents lead conversations; they are made with `causerie agents create`, by Agent
   causerie agents
   causerie chat --agent support
 
+Turns that run, wait or have ended:
+  causerie turns --state failed --since 1h
+  causerie turns follow turn_…
+
 Keep and restore:
   causerie export --output all.jsonl
   causerie import all.jsonl
@@ -66,7 +71,7 @@ Keep and restore:
 Environment:
   MISTRAL_API_KEY  the key of Mistral's API
   CAUSERIE_CONFIG  the configuration file
-  CAUSERIE_SERVER  where chat, agents, export and import connect
+  CAUSERIE_SERVER  where chat, agents, turns, export and import connect
   CAUSERIE_MODEL   the model of new conversations in chat
   CAUSERIE_…       every setting of `causerie serve --help`
 
@@ -106,6 +111,9 @@ pub enum Command {
     /// List, show, compare and change agents.
     #[command(after_help = agents::AFTER_HELP)]
     Agents(AgentsArgs),
+    /// List turns; show, wait for, stop and follow one.
+    #[command(after_help = turns::AFTER_HELP)]
+    Turns(TurnsArgs),
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),

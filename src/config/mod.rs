@@ -13,6 +13,7 @@ mod agent;
 mod api_key;
 mod breaker;
 mod budget;
+mod conversations;
 mod events;
 mod file;
 mod key;
@@ -41,6 +42,7 @@ pub use self::{
     api_key::{ApiKey, KeySource},
     breaker::Breaker,
     budget::{Budget, Covers},
+    conversations::Conversations,
     events::Events,
     limits::Limits,
     log::{Log, LogFormat},
@@ -88,6 +90,8 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// The servers whose tools models may use, by their names.
     pub mcp: Vec<McpServer>,
+    /// How long conversations are kept.
+    pub conversations: Conversations,
     /// How turns run.
     pub turns: Turns,
     /// The tools that the service runs.
@@ -180,6 +184,7 @@ impl Config {
             budgets: Vec::new(),
             agents: Agent::read_all(from),
             mcp: McpServer::read_all(from),
+            conversations: Conversations::read(from),
             turns: Turns::read(from),
             tools: Tools::read(from),
             limits: Limits::read(from),

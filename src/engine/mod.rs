@@ -9,6 +9,7 @@ mod budgets;
 mod compiles;
 mod decide;
 mod declare_agents;
+mod expiry;
 mod failures;
 mod history;
 mod ids;
@@ -55,6 +56,7 @@ pub use self::{
 use self::{
     budgets::Budgets,
     compiles::Compiles,
+    expiry::Sweeper,
     history::Histories,
     ids::TurnIds,
     live::{Attachment, Live, Opening, Stop, Tree},
@@ -95,6 +97,8 @@ pub struct Options {
     pub max_handoffs: u32,
     /// Tools that one turn runs at once.
     pub max_parallel_tools: usize,
+    /// How long after its first turn a tree is deleted that says nothing else.
+    pub conversation_ttl: Option<Duration>,
     /// Ceilings on what all turns may spend.
     pub budgets: Vec<WindowBudget>,
 }
@@ -116,6 +120,8 @@ struct Shared {
     histories: Histories,
     ids: TurnIds,
     tasks: TaskTracker,
+    /// Deletes trees whose time has come.
+    sweeper: Sweeper,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -176,6 +182,7 @@ impl Engine {
             registry: Arc::new(Registry::new(options.max_in_flight)),
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
+            sweeper: Sweeper::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
@@ -262,6 +269,7 @@ impl Engine {
 
     async fn start(&self, request: TurnRequest, caller: Caller) -> Result<Handle, Failure> {
         let shared = &self.shared;
+        expiry::check(&request)?;
         shared.registry.room().map_err(|refused| shared.refuse(refused))?;
         if request.store {
             shared.store.accepts_turns().map_err(failures::store)?;

@@ -16,7 +16,7 @@ use crate::{
         Entry, Failure, Reason, Settings, Spend, TurnId,
         entry::{Body, EntryDraft, Role},
         ids::EntryKind,
-        request::{Forwarding, ToolUse, TurnRequest},
+        request::{Expiry, Forwarding, ToolUse, TurnRequest},
         sequence::{self, Ending},
     },
     store::Stored,
@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) key: Option<Secret>,
     /// What the turns of the kept history used.
     pub(super) spend: Spend,
+    /// When the tree goes that it begins, if the request says so.
+    pub(super) expiry: Option<Expiry>,
 }
 
 /// What the model is asked.
@@ -82,7 +84,7 @@ pub(super) fn plan(
     (ground, lead, target): (Ground, Lead, Option<Arc<Target>>),
     terms: Terms,
 ) -> Result<Plan, Failure> {
-    let TurnRequest { inputs, store, skip_completion, forwarding, tool_use, .. } = request;
+    let TurnRequest { inputs, store, skip_completion, forwarding, tool_use, expiry, .. } = request;
     let now = ids::now();
     let decide::Decided { answers, agreed } = decide::decide(&ground.waiting, &tool_use, &inputs, now)?;
     check_skipped(skip_completion, &agreed)?;
@@ -127,6 +129,7 @@ pub(super) fn plan(
         forwarding,
         key: terms.key,
         spend: ground.spend,
+        expiry,
     })
 }
 

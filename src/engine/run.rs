@@ -93,7 +93,7 @@ impl Run {
                 // What waits until the same moment knows better what it has waited for.
                 why = &mut stop => match why {
                     Stop::Deadline => working.as_mut().now_or_never().ok_or(why),
-                    Stop::Cancelled | Stop::Abandoned | Stop::Shutdown => Err(why),
+                    Stop::Cancelled | Stop::Abandoned | Stop::Shutdown | Stop::Superseded => Err(why),
                 },
                 result = &mut working => Ok(result),
             };
@@ -114,7 +114,7 @@ impl Run {
     fn cut_by(&self, why: Stop) -> Cut {
         let model = &self.plan.lead.settings.model;
         let (reason, text) = match (why, self.plan.timeout) {
-            (Stop::Cancelled, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
+            (Stop::Cancelled | Stop::Superseded, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
             (Stop::Abandoned, _) => {
                 (Reason::TurnCancelled, "the turn was cancelled because its caller left".to_owned())
             }
@@ -256,9 +256,11 @@ impl Run {
             job: None,
             at: ended_at(turn),
             callback_url: None,
-            expires_at: None,
+            expires_at: self.shared.expires_at(&self.plan),
         };
-        self.shared.store.commit(commit).await
+        let stored = self.shared.store.commit(commit).await;
+        self.shared.sweeper.tell(self.shared.expires_at(&self.plan));
+        stored
     }
 
     fn version(&self, turn: &Turn, kept: Arc<Settings>) -> Version {

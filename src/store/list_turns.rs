@@ -113,6 +113,6 @@ impl Inner {
         let Some((head, row)) = self.row(row, Part::Log)? else { return Ok(None) };
         // A turn that said much is more work than one that said little.
         *looked_at += head.pieces(Part::Log) - 1;
-        Ok(Some(Turn { outputs: Vec::new(), ..head.ended(&row)?.turn }))
+        Ok(Some(head.turn(&row)?))
     }
 }
