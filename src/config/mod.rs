@@ -11,6 +11,7 @@
 
 mod agent;
 mod api_key;
+mod background;
 mod breaker;
 mod budget;
 mod conversations;
@@ -40,6 +41,7 @@ use std::{net::SocketAddr, sync::LazyLock};
 pub use self::{
     agent::Agent,
     api_key::{ApiKey, KeySource},
+    background::Background,
     breaker::Breaker,
     budget::{Budget, Covers},
     conversations::Conversations,
@@ -94,6 +96,8 @@ pub struct Config {
     pub conversations: Conversations,
     /// How turns run.
     pub turns: Turns,
+    /// How background turns run.
+    pub background: Background,
     /// The tools that the service runs.
     pub tools: Tools,
     /// What a client may take.
@@ -186,6 +190,7 @@ impl Config {
             mcp: McpServer::read_all(from),
             conversations: Conversations::read(from),
             turns: Turns::read(from),
+            background: Background::read(from),
             tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),

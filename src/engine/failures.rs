@@ -22,6 +22,10 @@ pub(super) fn store(error: store::Error) -> Failure {
             let text = format!("{count} later versions descend from this one: set `force` to delete them too");
             Failure::new(Reason::HasSuccessors, text).with("successors", count.to_string())
         }
+        store::Error::RevisionGone { oldest } => {
+            let text = format!("changes before revision {oldest} are not kept any more: begin with the oldest one");
+            Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
+        }
         store::Error::Exists => {
             Failure::new(Reason::VersionExists, "a version with this id is in the store, with other content")
         }
@@ -31,10 +35,6 @@ pub(super) fn store(error: store::Error) -> Failure {
                  no new turns until there is room"
             );
             Failure::new(Reason::StoreFailed, text).retry_after_ms(30_000)
-        }
-        store::Error::RevisionGone { oldest } => {
-            let text = format!("what happened before revision {oldest} is kept no more: read on from there");
-            Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
         }
         store::Error::Failed(cause) => {
             tracing::error!(%cause, "the store failed");

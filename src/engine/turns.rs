@@ -7,19 +7,14 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     ops::Range,
-    sync::Arc,
 };
 
 use tokio::time::Instant;
 
-use super::{Engine, Shared, failures, live};
+use super::{Engine, Shared, failures};
 pub use crate::store::TurnQuery;
 use crate::{
-    domain::{
-        ConversationId, Failure, Job, Settings, Turn, TurnId, TurnState,
-        request::{Base, TurnRequest},
-        turn::BackgroundState,
-    },
+    domain::{ConversationId, Failure, Turn, TurnId, TurnState},
     store::{JobHead, Stretch},
 };
 
@@ -40,8 +35,10 @@ const READ_AT_ONCE: usize = 256;
 impl Engine {
     /// Reads a turn when it has ended, or as it stands at `until`. Whoever waits does not keep the turn alive: it is not theirs.
     pub async fn wait(&self, id: TurnId, until: Instant) -> Result<Turn, Failure> {
-        let waits = until > Instant::now();
-        let Some(live) = self.shared.registry.get(id).filter(|_| waits) else { return self.turn(id).await };
+        if until <= Instant::now() {
+            return self.turn(id).await;
+        }
+        let Some(live) = self.shared.background_turn(id).await? else { return self.turn(id).await };
         let _ = tokio::time::timeout_at(until, live.log.finished()).await;
         Ok(live.snapshot())
     }
@@ -127,7 +124,7 @@ impl<'a> Lister<'a> {
         }
         let turn = match self.shared.registry.get(turn_id) {
             Some(live) => Some(live.snapshot()),
-            None => self.shared.queued(turn_id)?,
+            None => self.shared.store.job(turn_id).map_err(failures::store)?.map(|job| self.shared.opening_of(&job)),
         };
         Ok(turn.filter(|turn| self.query.wants(&[turn.state])))
     }
@@ -235,36 +232,6 @@ impl Shared {
         }
         let job = self.store.job(root.turn()).map_err(failures::store)?;
         Ok(job.and_then(|job| job.request.overrides.metadata).unwrap_or_default())
-    }
-
-    /// A job's turn, without outputs; `None`: it is none, or has ended.
-    fn queued(&self, id: TurnId) -> Result<Option<Turn>, Failure> {
-        let job = self.store.job(id).map_err(failures::store)?;
-        job.map(|job| self.turn_of(&job)).transpose()
-    }
-
-    /// A job as the turn that it is before anything came out.
-    fn turn_of(&self, job: &Job) -> Result<Turn, Failure> {
-        let Job { turn_id, request, root: _, created_at, batch, state } = job;
-        let TurnRequest { base, overrides, request, background, .. } = request;
-        let parent_id = match base {
-            Base::Start => None,
-            Base::Append { conversation_id, .. } | Base::Restart { conversation_id, .. } => Some(*conversation_id),
-        };
-        let parent = parent_id.map(|id| self.store.version(id)).transpose().map_err(failures::store)?.flatten();
-        let settings = parent.map_or_else(Arc::<Settings>::default, |parent| parent.version.settings);
-        let max_attempts = background.as_ref().and_then(|background| background.max_attempts).unwrap_or(1);
-        Ok(Turn {
-            state: if state.running { TurnState::Running } else { TurnState::Queued },
-            parent_id,
-            model: overrides.model.clone().unwrap_or_else(|| settings.model.clone()),
-            agent_id: overrides.agent_id.clone().or_else(|| settings.agent_id.clone()),
-            error: None,
-            created_at: *created_at,
-            request_id: request.as_ref().map(|request| request.id.clone()),
-            background: Some(Box::new(BackgroundState { job: state.clone(), max_attempts, batch: *batch })),
-            ..live::lost(*turn_id, failures::turn_lost(*turn_id))
-        })
     }
 }
 

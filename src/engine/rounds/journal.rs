@@ -41,7 +41,7 @@ impl Rounds<'_> {
     }
 
     fn draft(&self, now: Time, next: &[EventKind]) -> Ended {
-        let live = &self.place.live;
+        let live = &self.live;
         let total = self.progress.tally.so_far(&self.question.target.name);
         let outputs: Vec<_> = self.progress.outputs.so_far().collect();
         let mut events = live.log.snapshot();

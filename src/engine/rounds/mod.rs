@@ -18,8 +18,8 @@ use super::{
     assemble::Held,
     failures, ids,
     lead::{Lead, Led},
+    live::Live,
     plan::{Plan, Question},
-    registry::Place,
     toolset::Runner,
 };
 use crate::domain::{
@@ -31,7 +31,7 @@ use crate::domain::{
 /// A turn at work.
 pub(super) struct Rounds<'a> {
     shared: &'a Arc<Shared>,
-    place: &'a Place,
+    live: &'a Arc<Live>,
     plan: &'a Plan,
     question: &'a Question,
     led: Led,
@@ -54,14 +54,14 @@ struct Asked {
 impl<'a> Rounds<'a> {
     pub(super) fn new(
         shared: &'a Arc<Shared>,
-        place: &'a Place,
+        live: &'a Arc<Live>,
         plan: &'a Plan,
         question: &'a Question,
         led: Led,
         progress: &'a mut Progress,
     ) -> Rounds<'a> {
         progress.assembler.offers(led.tools.clone());
-        Rounds { shared, place, plan, question, led, progress, rounds: 0, handoffs: Vec::new(), mended: false }
+        Rounds { shared, live, plan, question, led, progress, rounds: 0, handoffs: Vec::new(), mended: false }
     }
 
     /// Works until the model has answered, or the caller has to do something.
@@ -80,7 +80,7 @@ impl<'a> Rounds<'a> {
 
     /// Asks the model once, and does what it asks for. False: the turn has come to its end.
     async fn round(&mut self) -> Result<bool, Failure> {
-        Asking::new(self.shared, self.place, self.plan, self.question, &self.led, self.progress).ask().await?;
+        Asking::new(self.shared, self.live, self.plan, self.question, &self.led, self.progress).ask().await?;
         let cut = [FinishReason::Length, FinishReason::ModelLength, FinishReason::ContentFilter];
         if self.progress.assembler.finish.is_some_and(|finish| cut.contains(&finish)) {
             // What it asks for may be torn.
@@ -137,7 +137,7 @@ impl<'a> Rounds<'a> {
     fn finish_outputs(&mut self) {
         let now = ids::now();
         let ended = self.progress.outputs.finish(now);
-        self.place.live.log.push(now, ended.into_iter().map(|entry| EventKind::EntryDone { entry }));
+        self.live.log.push(now, ended.into_iter().map(|entry| EventKind::EntryDone { entry }));
     }
 
     /// An answer that asked for something is a round, whatever came of it.

@@ -65,7 +65,7 @@ impl Rounds<'_> {
             });
         }
         self.journal(ids::now(), &[]).await?;
-        let (shared, log) = (self.shared, &self.place.live.log);
+        let (shared, log) = (self.shared, &self.live.log);
         let at_once = shared.options.max_parallel_tools.max(1);
         let runs = jobs.into_iter().map(|job| call(shared, log, job));
         // What has ended at the same time is written together.
@@ -82,7 +82,7 @@ impl Rounds<'_> {
             }
             // On disk before anybody is told. Nothing else is logged meanwhile: the other tools wait, too.
             self.journal(now, &told).await?;
-            self.place.live.log.push(now, told);
+            self.live.log.push(now, told);
         }
         fatal.map_or(Ok(()), Err)
     }
@@ -102,7 +102,7 @@ impl Rounds<'_> {
     pub(super) fn push(&mut self, event: EventKind) {
         let now = ids::now();
         let told = self.taken(event, now);
-        self.place.live.log.push(now, told);
+        self.live.log.push(now, told);
     }
 
     fn taken(&mut self, event: EventKind, now: Time) -> Vec<EventKind> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::failures::turn_lost;
+use crate::engine::{failures::turn_lost, live};
 
 fn id(n: u128) -> TurnId {
     TurnId(uuid::Uuid::from_u128(n))
