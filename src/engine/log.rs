@@ -107,12 +107,30 @@ impl Log {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the last thing that happened is that the turn waits for another attempt.
+    pub(super) fn ends_requeued(&self) -> bool {
+        matches!(self.lock().last().map(|event| &event.kind), Some(EventKind::TurnRequeued { .. }))
+    }
+
     /// The inputs of the turn, once it has begun.
     pub(super) fn inputs(&self) -> Option<Arc<[Arc<Entry>]>> {
         self.lock().iter().find_map(|event| match &event.kind {
             EventKind::ResponseStarted { inputs, .. } => Some(inputs.clone()),
             _ => None,
         })
+    }
+
+    /// Brings the log of a turn that is taken up again to what was written of it: `told` begins as the log does, or goes on
+    /// where another event came in between.
+    pub(super) fn catch_up(&self, told: &[Event]) {
+        let same = |(here, there): &(&Event, &Event)| here.kind == there.kind;
+        let common = self.lock().iter().zip(told).take_while(same).count();
+        for event in &told[common..] {
+            let is_there = self.lock()[common..].iter().any(|here| here.kind == event.kind);
+            if !is_there {
+                self.push(event.created_at, [event.kind.clone()]);
+            }
+        }
     }
 
     /// Waits for events that are held back. `None`: the log has ended.

@@ -385,7 +385,7 @@ impl Engine {
         let handle = shared.attach(&live);
         let span = tracing::info_span!("turn", id = %plan.id, model = %plan.lead.settings.model);
         let ending = Ending { shared: shared.clone(), id: plan.id, place: Some(place) };
-        let run = Run { shared: shared.clone(), live, plan, job: None };
+        let run = Run { shared: shared.clone(), live, plan, job: None, resumed: None };
         let run = async move {
             let _ending = ending;
             run.run().await

@@ -15,14 +15,14 @@ use super::{
     ids,
     live::{Live, Stop},
     plan::{Plan, Question},
-    rounds::Rounds,
+    rounds::{self, Rounds},
 };
 use crate::{
     domain::{
         Entry, EventKind, Failure, FinishReason, Omission, Reason, Settings, Time, Turn, TurnState, Version,
         change::labels, event::Author, fold::Outputs, sequence,
     },
-    store::{self, Charge, Commit, Ended, Ending, JobEnd, Stored},
+    store::{self, Charge, Commit, Ended, Ending, JobEnd, Journaled, Stored},
     upstream::estimate::weigh,
 };
 
@@ -33,6 +33,18 @@ pub(super) struct Run {
     pub(super) plan: Plan,
     /// It is a background turn.
     pub(super) job: Option<JobEnd>,
+    /// A crash cut it off while tools ran.
+    pub(super) resumed: Option<Resumed>,
+}
+
+/// A turn that a crash cut off while tools ran: none of them is run again.
+pub(super) struct Resumed {
+    /// What was written of it.
+    pub(super) journaled: Journaled,
+    /// In which generation it is written next.
+    pub(super) generation: u32,
+    /// The model is asked to go on. Otherwise the turn ends with what it has.
+    pub(super) goes_on: bool,
 }
 
 /// How a run came to its end.
@@ -133,7 +145,12 @@ impl Run {
         let author = Author { model: question.target.name.clone(), agent_id: settings.agent_id.clone() };
         let assembler = Assembler::new(author, Arc::default());
         let mut progress = Progress::new(&self.plan, question, assembler, self.purse());
-        let cut = {
+        if let Some(resumed) = &self.resumed {
+            progress.resume(resumed, &question.target.name);
+        }
+        let cut = if self.resumed.as_ref().is_some_and(|resumed| !resumed.goes_on) {
+            Some(Cut { failure: rounds::interrupted(), stop: None })
+        } else {
             let mut working = pin!(self.work(question, &mut progress));
             let result = tokio::select! {
                 biased;
@@ -155,7 +172,8 @@ impl Run {
 
     async fn work(&self, question: &Question, progress: &mut Progress) -> Result<(), Failure> {
         let led = self.shared.equip(&self.plan.lead, &self.plan.forwarding).await?;
-        Rounds::new(&self.shared, &self.live, &self.plan, question, led, progress).work().await
+        let is_resumed = self.resumed.is_some();
+        Rounds::new(&self.shared, &self.live, &self.plan, question, led, progress).work(is_resumed).await
     }
 
     fn cut_by(&self, why: Stop) -> Cut {

@@ -21,6 +21,7 @@ use super::{
     live::Live,
     models::Target,
     plan::{Plan, Question},
+    run::Resumed,
 };
 use crate::{
     domain::{Entry, EventKind, Failure, Omission, Reason, Settings, fold::Outputs},
@@ -111,6 +112,20 @@ impl Progress {
             hands_back: false,
             journaled: 0,
         }
+    }
+
+    /// Goes on where a crash cut the turn off.
+    pub(super) fn resume(&mut self, resumed: &Resumed, own: &str) {
+        let Resumed { journaled, generation, .. } = resumed;
+        let turn = &journaled.ended.turn;
+        for entry in &turn.outputs {
+            self.outputs.resume(entry);
+        }
+        self.assembler.goes_on_after(turn.outputs.len());
+        self.tally = Tally::resumed(own, turn);
+        self.omissions.clone_from(&turn.omissions);
+        self.kept = journaled.settings.clone();
+        self.journaled = *generation;
     }
 
     /// Counts what a call used that was stopped in the middle.

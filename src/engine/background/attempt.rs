@@ -7,10 +7,11 @@ use retry_policies::{Jitter, RetryDecision, RetryPolicy, policies::ExponentialBa
 
 use super::*;
 use crate::{
-    domain::change::labels,
+    domain::{Body, change::labels},
     engine::{
         plan::{self, Plan, Terms},
-        run::{self, End, Run},
+        rounds,
+        run::{self, End, Resumed, Run},
     },
     store::{Ended, Ending, JobEnd},
 };
@@ -24,7 +25,7 @@ impl Shared {
         let attempt = AssertUnwindSafe(self.attempt(id)).catch_unwind().await;
         match attempt {
             Ok(Ok(End::Ended)) => self.turn_ended(id),
-            Ok(Ok(End::Suspended)) => {}
+            Ok(Ok(End::Suspended)) => self.set_aside(id),
             Ok(Ok(End::Failed(failure))) => self.settle(id, failure).await,
             Ok(Err(failure)) => self.settle(id, failure).await,
             Err(_) => self.settle(id, run::died()).await,
@@ -42,9 +43,11 @@ impl Shared {
         let now = ids::now();
         self.store.update_job(&job, ChangeKind::TurnStarted, now).map_err(failures::store)?;
         live.reopen(|turn| turn.background = Some(Box::new(self.background.state_of(&job))));
+        let resumed = self.resumed(&job, &live)?;
+        let kept_outputs = resumed.as_ref().map_or(0, |resumed| resumed.journaled.ended.turn.outputs.len() as u32);
         let inputs = live.log.inputs();
-        if was_cut || inputs.is_some() && job.state.error.is_none() {
-            live.log.push(now, [EventKind::TurnResumed { attempt: job.state.attempt, kept_outputs: 0 }]);
+        if was_cut || (inputs.is_some() && !live.log.ends_requeued()) {
+            live.log.push(now, [EventKind::TurnResumed { attempt: job.state.attempt, kept_outputs }]);
         }
         if was_cut && job.state.attempt > self.background.max_attempts(&job) + CRASHES {
             let text = format!(
@@ -64,7 +67,19 @@ impl Shared {
         if !begun {
             live.log.push(now, [run::started(&plan)]);
         }
-        Ok(Run { shared: self.clone(), live, plan, job: Some(JobEnd::from(&job)) }.run().await)
+        Ok(Run { shared: self.clone(), live, plan, job: Some(JobEnd::from(&job)), resumed }.run().await)
+    }
+
+    /// What a crash left of a turn that had begun to run tools. Its log is brought to what was written of it.
+    fn resumed(&self, job: &Job, live: &Live) -> Result<Option<Resumed>, Failure> {
+        let found = self.store.journaled_turn(job.turn_id).map_err(failures::store)?;
+        let Some((journaled, generation)) = found else { return Ok(None) };
+        live.log.catch_up(rounds::told(&journaled));
+        // Who led after a handoff, and what a person had agreed to, is not written: such a turn ends with what it has.
+        let is_handed_over =
+            journaled.ended.turn.outputs.iter().any(|entry| matches!(entry.body, Body::AgentHandoff(_)));
+        let goes_on = !is_handed_over && job.request.tool_use.confirmations.is_empty();
+        Ok(Some(Resumed { journaled, generation, goes_on }))
     }
 
     /// What the turn does, on the ground of now. `inputs`: as they were told before.
@@ -120,6 +135,16 @@ impl Shared {
                 self.fail(&live, job.as_ref(), TurnState::Failed, failure).await;
                 self.turn_ended(id);
             }
+        }
+    }
+
+    /// The server goes down: the attempt does not count.
+    fn set_aside(&self, id: TurnId) {
+        let Ok(Some(mut job)) = self.store.job(id) else { return };
+        job.state.running = false;
+        job.state.attempt = job.state.attempt.saturating_sub(1);
+        if let Err(error) = self.store.update_job(&job, ChangeKind::TurnRequeued, ids::now()) {
+            tracing::warn!(?error, "that a turn was set aside could not be stored; it counts as an attempt");
         }
     }
 

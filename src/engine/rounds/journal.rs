@@ -76,8 +76,15 @@ impl Rounds<'_> {
     }
 }
 
+/// The events of a journaled turn that were told or about to be: without those that only a turn cut off there would have had.
+pub(in crate::engine) fn told(journaled: &Journaled) -> &[Event] {
+    let Ended { turn, events, .. } = &journaled.ended;
+    let cut = turn.outputs.iter().filter(|entry| entry.completed_at.is_none()).count();
+    &events[..events.len().saturating_sub(cut + 1)]
+}
+
 /// Why a turn that a crash cut off is not whole.
-fn interrupted() -> Failure {
+pub(in crate::engine) fn interrupted() -> Failure {
     let text = "the server stopped in the middle of the turn; what had come out, and every tool that had run, is kept: a \
                 turn without input goes on";
     Failure::new(Reason::TurnLost, text)

@@ -11,6 +11,7 @@ mod size;
 
 use std::sync::Arc;
 
+pub(super) use self::journal::{interrupted, told};
 use self::{handoff::Handed, run::Job};
 use super::{
     Shared,
@@ -65,8 +66,13 @@ impl<'a> Rounds<'a> {
     }
 
     /// Works until the model has answered, or the caller has to do something.
-    pub(super) async fn work(&mut self) -> Result<(), Failure> {
-        if !self.plan.agreed.is_empty() {
+    /// `resumed`: a crash cut the turn off, and what it had done is there.
+    pub(super) async fn work(&mut self, resumed: bool) -> Result<(), Failure> {
+        if resumed {
+            self.end_interrupted().await?;
+            self.relax_tool_choice();
+            self.absorb()?;
+        } else if !self.plan.agreed.is_empty() {
             let jobs = self.agreed();
             self.run(jobs).await?;
             self.absorb()?;
