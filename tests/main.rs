@@ -48,6 +48,7 @@ mod support;
 mod tools;
 mod transfer;
 mod transport;
+mod turns;
 mod upstream_conversations;
 mod upstream_errors;
 mod upstream_faults;

@@ -98,13 +98,14 @@ impl<'a> Lister<'a> {
         for live in self.shared.registry.newest(&self.query.ids(below)) {
             let Some(tree) = &live.tree else { continue };
             let turn = live.snapshot();
-            if rows.len() == self.limit {
-                return Ok(Stretch { rows, down_to: Some(turn.id) });
-            }
+            let id = turn.id;
             // What leaves no trace has an id that was not issued.
             let fits = self.query.wants(&[turn.state]) && self.shared.ids.issued(turn.id);
             if fits && self.fits_tree(tree.root_id)? {
                 rows.push(turn);
+            }
+            if rows.len() == self.limit {
+                return Ok(Stretch { rows, down_to: Some(id) });
             }
         }
         Ok(Stretch { rows, down_to: None })
