@@ -53,7 +53,7 @@ impl Failure {
         self
     }
 
-    /// What failed, in a sentence.
+    /// The sentence, without what to do.
     pub(super) fn text(&self) -> &str {
         &self.text
     }

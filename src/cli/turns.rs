@@ -308,7 +308,7 @@ fn whole(turn: &Turn) -> Result<String, Failure> {
 }
 
 fn one_line(of: &str, message: &impl prost::Message) -> Result<String, Failure> {
-    Ok(json::to_value(of, message).map_err(cannot_show)?.to_string() + "\n")
+    Ok(json::to_line_of(of, message).map_err(cannot_show)? + "\n")
 }
 
 fn cannot_show(error: json::JsonError) -> Failure {

@@ -35,6 +35,7 @@ mod store;
 mod tools;
 mod turns;
 mod unknown;
+mod watch;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -60,6 +61,7 @@ pub use self::{
     store::Store,
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
+    watch::Watch,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -104,6 +106,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// How long it is kept what happened.
+    pub watch: Watch,
     /// How the service ends.
     pub shutdown: Shutdown,
     /// What the log says.
@@ -194,6 +198,7 @@ impl Config {
             tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),
         };

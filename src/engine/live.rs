@@ -11,8 +11,12 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::log::Log;
-use crate::domain::{ConversationId, Event, Failure, Settings, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
+use super::{log::Log, plan::Plan};
+use crate::domain::{
+    ConversationId, Event, Failure, Time, Turn, TurnId, TurnState, Usage,
+    change::{ChangeFilter, Subject, labels},
+    request::RequestKey,
+};
 
 /// A turn in flight.
 #[derive(Debug)]
@@ -23,8 +27,6 @@ pub(super) struct Live {
     opening: Mutex<Turn>,
     /// The caller's request id.
     pub(super) request: Option<RequestKey>,
-    /// The tree that it belongs to; `None` of a background turn, whose job has it.
-    pub(super) tree: Option<Tree>,
     /// Whether a model was asked yet.
     asked: AtomicBool,
     /// Whether somebody may come back to it after a lost connection.
@@ -41,6 +43,17 @@ pub(super) struct Live {
     pub(super) is_shown: AtomicBool,
     /// The turn as it ended, from just before its terminal event on.
     ended: OnceLock<Turn>,
+    /// By what those who watch the store know it; `None`: it is not stored, and they see nothing of it.
+    pub(super) tree: Option<Tree>,
+}
+
+/// Where a turn belongs.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    /// The tree.
+    pub(super) root_id: ConversationId,
+    /// Its metadata, as the log of changes has it.
+    pub(super) labels: Vec<u64>,
 }
 
 /// Why a turn is stopped before the model is done.
@@ -58,13 +71,6 @@ pub(super) enum Stop {
     Superseded,
 }
 
-/// The tree of a turn, as lists are asked for it.
-#[derive(Debug, Clone)]
-pub(super) struct Tree {
-    pub root_id: ConversationId,
-    pub settings: Arc<Settings>,
-}
-
 /// What a turn is before it runs.
 pub(super) struct Opening {
     pub id: TurnId,
@@ -75,12 +81,19 @@ pub(super) struct Opening {
     pub created_at: Time,
     pub request: Option<RequestKey>,
     pub reattachable: bool,
-    pub tree: Tree,
+}
+
+impl Tree {
+    /// That of a turn that will run.
+    pub(super) fn of(plan: &Plan) -> Tree {
+        let parent = plan.parent.as_ref().map(|parent| parent.version.root_id);
+        Tree { root_id: parent.unwrap_or(plan.id.conversation()), labels: labels(&plan.lead.kept.metadata) }
+    }
 }
 
 impl Live {
     pub(super) fn new(opening: Opening) -> Live {
-        let Opening { id, parent_id, model, agent_id, agent_version, created_at, request, reattachable, tree } = opening;
+        let Opening { id, parent_id, model, agent_id, agent_version, created_at, request, reattachable } = opening;
         let opening = Turn {
             id,
             state: TurnState::Queued,
@@ -102,7 +115,7 @@ impl Live {
             request_id: request.as_ref().map(|request| request.id.clone()),
             background: None,
         };
-        Live { reattachable, tree: Some(tree), ..Live::with(Log::new(id), opening, request, false) }
+        Live { reattachable, ..Live::with(Log::new(id), opening, request, false) }
     }
 
     /// A background turn that goes on after these events.
@@ -116,7 +129,6 @@ impl Live {
             log: Arc::new(log),
             opening: Mutex::new(opening),
             request,
-            tree: None,
             asked: AtomicBool::new(false),
             detached,
             sealed: tokio::sync::Mutex::new(false),
@@ -126,7 +138,27 @@ impl Live {
             stop: CancellationToken::new(),
             reason: OnceLock::new(),
             ended: OnceLock::new(),
+            tree: None,
         }
+    }
+
+    /// The same, seen by those who watch the store.
+    pub(super) fn seen_in(self, tree: Tree) -> Live {
+        Live { tree: Some(tree), ..self }
+    }
+
+    /// Whether those who watch the store with this filter see it.
+    pub(super) fn concerns(&self, filter: &ChangeFilter) -> bool {
+        let Some(Tree { root_id, labels }) = &self.tree else { return false };
+        let opening = self.lock();
+        let batch = opening.background.as_ref().and_then(|background| background.batch);
+        filter.concerns(Subject {
+            root_id: *root_id,
+            model: &opening.model,
+            agent_id: opening.agent_id.as_deref(),
+            labels,
+            batch: batch.map(|(batch, _)| batch),
+        })
     }
 
     /// The turn as it stands.
@@ -146,6 +178,11 @@ impl Live {
     /// What the turn is, before anything came out.
     pub(super) fn opening(&self) -> Turn {
         self.lock().clone()
+    }
+
+    /// What it runs on.
+    pub(super) fn parent_id(&self) -> Option<ConversationId> {
+        self.lock().parent_id
     }
 
     /// Notes what is known better now of what the turn is.
@@ -182,6 +219,16 @@ impl Live {
     pub(super) fn stop(&self, reason: Stop) {
         let _ = self.reason.set(reason);
         self.stop.cancel();
+    }
+
+    /// Why the turn was stopped, if it was.
+    pub(super) fn stop_reason(&self) -> Option<Stop> {
+        self.reason.get().copied()
+    }
+
+    /// Whether it is known how the turn ended.
+    pub(super) fn has_turn(&self) -> bool {
+        self.ended.get().is_some()
     }
 
     /// Keeps the turn alive until the attachment is dropped.

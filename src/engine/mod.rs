@@ -27,9 +27,11 @@ mod retry;
 mod rounds;
 mod run;
 mod targets;
+mod told;
 mod toolset;
 mod transfer;
 mod turns;
+mod watch;
 pub mod window;
 
 use std::{
@@ -54,6 +56,7 @@ pub use self::{
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
     turns::{TurnPage, TurnQuery},
+    watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
 };
 use self::{
     background::Background,
@@ -67,6 +70,7 @@ use self::{
     plan::{Plan, Terms},
     registry::{Place, Refused, Registry},
     run::Run,
+    watch::Watching,
 };
 use crate::{
     domain::{
@@ -128,6 +132,7 @@ struct Shared {
     tasks: TaskTracker,
     /// Deletes trees whose time has come.
     sweeper: Sweeper,
+    watching: Watching,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -198,6 +203,7 @@ impl Engine {
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
             sweeper: Sweeper::new(),
+            watching: Watching::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
@@ -236,8 +242,8 @@ impl Engine {
 
     /// Reads a turn, running or ended.
     pub async fn turn(&self, id: TurnId) -> Result<Turn, Failure> {
-        if let Some(live) = self.shared.background_turn(id).await? {
-            return Ok(live.snapshot());
+        if let Some(turn) = self.shared.waiting_turn(id).await? {
+            return Ok(turn);
         }
         match self.shared.ended(id).await? {
             Some(ended) => Ok(ended.turn),
@@ -247,14 +253,11 @@ impl Engine {
 
     /// Stops a turn and returns it as it ended.
     pub async fn cancel(&self, id: TurnId) -> Result<Turn, Failure> {
-        if self.shared.cancel_waiting(id, Stop::Cancelled).await? {
-            return self.turn(id).await;
+        match self.shared.stop_turn(id, Stop::Cancelled).await? {
+            Some(live) if live.has_turn() => Ok(live.snapshot()),
+            Some(_) => Err(failures::suspended()),
+            None => self.turn(id).await,
         }
-        let Some(live) = self.shared.registry.get(id) else { return self.turn(id).await };
-        live.stop(Stop::Cancelled);
-        // Either way the turn has ended.
-        let _ = live.log.finished().await;
-        Ok(live.snapshot())
     }
 
     /// Forgets what was spent in windows that began more than a year ago; returns the number of rows. Blocks.
@@ -271,6 +274,7 @@ impl Engine {
             self.shared.registry.stop_all(Stop::Shutdown);
             self.shared.tasks.wait().await;
         }
+        self.shared.watching.end();
     }
 
     /// The turn that the same request made before.
@@ -306,11 +310,15 @@ impl Engine {
     async fn start(&self, mut request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         let shared = &self.shared;
         expiry::check(&request)?;
-        shared.registry.room().map_err(|refused| shared.refuse(refused))?;
+        shared.registry.room(request.background.is_some()).map_err(|refused| shared.refuse(refused))?;
         if request.store {
             shared.store.accepts_turns().map_err(failures::store)?;
         }
         let id = if request.store { shared.ids.next() } else { shared.ids.untraceable() };
+        if request.background.is_some() {
+            shared.check_caller(&caller)?;
+        }
+        let _one_at_a_time = shared.order_of(&request).await;
         let conflict = shared.resolve_conflict(id, &mut request).await?;
         if request.background.is_some() {
             return self.queue(id, request, conflict, caller).await;
@@ -343,7 +351,7 @@ impl Engine {
         caller: Caller,
     ) -> Result<Submitted, Failure> {
         let leaves = request.leaves_at_once() && !caller.streaming;
-        let turn = self.shared.accept(id, request, conflict.with, &caller).await?;
+        let turn = self.shared.accept(id, request, conflict.with).await?;
         if leaves {
             return Ok(Submitted::Queued(Box::new(turn)));
         }
@@ -366,7 +374,7 @@ impl Engine {
     ) -> Result<Handle, Failure> {
         let shared = &self.shared;
         let created_at = ids::now();
-        let live = Arc::new(Live::new(Opening {
+        let live = Live::new(Opening {
             id: plan.id,
             parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
             model: plan.lead.settings.model.clone(),
@@ -375,11 +383,8 @@ impl Engine {
             created_at,
             reattachable: caller.streaming || request.is_some(),
             request,
-            tree: Tree {
-                root_id: plan.parent.as_ref().map_or(plan.id.conversation(), |parent| parent.version.root_id),
-                settings: plan.lead.kept.clone(),
-            },
-        }));
+        });
+        let live = Arc::new(if plan.store { live.seen_in(Tree::of(&plan)) } else { live });
         let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
         live.log.push(created_at, [run::started(&plan)].into_iter().chain(conflict));
         let handle = shared.attach(&live);

@@ -29,6 +29,9 @@ impl Shared {
     async fn keep(self: &Arc<Shared>, journaled: Journaled) -> Result<bool, Failure> {
         let id = journaled.ended.turn.id;
         let shared = self.clone();
+        if self.ended(id).await?.is_some() {
+            return self.forget(id).await.map(|()| false);
+        }
         let commit = self.blocking(move || shared.commit_of(journaled)).await??;
         let Some(commit) = commit else { return self.forget(id).await.map(|()| false) };
         match self.store.commit(commit).await {

@@ -11,10 +11,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Engine, Shared, failures};
+use super::{Engine, Shared, failures, live::Tree};
 pub use crate::store::TurnQuery;
 use crate::{
-    domain::{ConversationId, Failure, Turn, TurnId, TurnState},
+    domain::{
+        ConversationId, Failure, Turn, TurnId, TurnState,
+        change::{label, labels},
+    },
     store::{JobHead, Stretch},
 };
 
@@ -89,19 +92,18 @@ impl<'a> Lister<'a> {
         Ok(merged(found, self.limit))
     }
 
-    /// The turns that run within a call. Background turns are jobs.
+    /// The turns that run within a call, and background turns that somebody looks at: those are jobs, too.
     fn in_flight(&mut self, below: Option<TurnId>) -> Result<Stretch<Turn>, Failure> {
         let mut rows = Vec::new();
         if self.query.batch.is_some() {
             return Ok(Stretch { rows, down_to: None });
         }
         for live in self.shared.registry.newest(&self.query.ids(below)) {
+            // What leaves no trace has none.
             let Some(tree) = &live.tree else { continue };
             let turn = live.snapshot();
             let id = turn.id;
-            // What leaves no trace has an id that was not issued.
-            let fits = self.query.wants(&[turn.state]) && self.shared.ids.issued(turn.id);
-            if fits && self.fits_tree(tree.root_id)? {
+            if self.query.wants(&[turn.state]) && self.fits(tree) {
                 rows.push(turn);
             }
             if rows.len() == self.limit {
@@ -181,6 +183,11 @@ impl<'a> Lister<'a> {
         Ok(Stretch { rows, down_to: None })
     }
 
+    fn fits(&self, tree: &Tree) -> bool {
+        let TurnQuery { root: wanted, metadata, .. } = self.query;
+        wanted.is_none_or(|wanted| wanted == tree.root_id) && has_all(&tree.labels, metadata)
+    }
+
     fn fits_tree(&mut self, root: ConversationId) -> Result<bool, Failure> {
         let TurnQuery { root: wanted, metadata, .. } = self.query;
         if wanted.is_some_and(|wanted| wanted != root) {
@@ -192,8 +199,8 @@ impl<'a> Lister<'a> {
         match self.trees.entry(root) {
             Entry::Occupied(known) => Ok(*known.get()),
             Entry::Vacant(unknown) => {
-                let own = self.shared.metadata_of(root)?;
-                Ok(*unknown.insert(metadata.iter().all(|(name, value)| own.get(name) == Some(value))))
+                let own = self.shared.labels_of(root)?;
+                Ok(*unknown.insert(has_all(&own, metadata)))
             }
         }
     }
@@ -224,16 +231,20 @@ impl Shared {
     }
 
     /// The metadata of a tree, which may be about to begin. One that is gone has none.
-    fn metadata_of(&self, root: ConversationId) -> Result<BTreeMap<String, String>, Failure> {
+    fn labels_of(&self, root: ConversationId) -> Result<Vec<u64>, Failure> {
         if let Some(stored) = self.store.version(root).map_err(failures::store)? {
-            return Ok(stored.version.settings.metadata.clone());
+            return Ok(labels(&stored.version.settings.metadata));
         }
         if let Some(tree) = self.registry.get(root.turn()).and_then(|live| live.tree.clone()) {
-            return Ok(tree.settings.metadata.clone());
+            return Ok(tree.labels);
         }
         let job = self.store.job(root.turn()).map_err(failures::store)?;
-        Ok(job.and_then(|job| job.request.overrides.metadata).unwrap_or_default())
+        Ok(job.and_then(|job| job.request.overrides.metadata).map(|own| labels(&own)).unwrap_or_default())
     }
+}
+
+fn has_all(own: &[u64], metadata: &BTreeMap<String, String>) -> bool {
+    metadata.iter().all(|(name, value)| own.contains(&label(name, value)))
 }
 
 #[cfg(test)]
