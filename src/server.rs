@@ -5,6 +5,7 @@ mod check;
 mod mcp;
 mod tools;
 mod upstream;
+mod webhooks;
 
 use std::{fmt, future::Future, io, time::Duration};
 
@@ -164,6 +165,7 @@ async fn serve(
     store: &Store,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
+    engine.start_webhooks().await.map_err(|failure| Error::Recovery(failure.message))?;
     let health = Health::new();
     let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
     let routes = grpc::routes(engine.clone(), &grpc_options(config));
@@ -211,7 +213,10 @@ async fn watch(store: &Store, health: &Health) {
 /// How long a turn that made no version can be read.
 const FAILED_TURNS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Removes old turns that made no version: now and every hour. Never returns.
+/// How long it can be read what was sent to webhooks.
+const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Removes old turns that made no version, and what was sent to webhooks: now and every hour. Never returns.
 async fn expire(store: &Store, engine: &Engine) {
     let mut hours = tokio::time::interval(Duration::from_secs(3600));
     loop {
@@ -220,6 +225,7 @@ async fn expire(store: &Store, engine: &Engine) {
         let remove = move || {
             let removed = store.expire_failed(Engine::time_before(FAILED_TURNS_KEPT))?;
             engine.expire_budgets()?;
+            engine.expire_deliveries(Engine::time_before(DELIVERIES_KEPT))?;
             Ok::<_, store::Error>(removed)
         };
         match task::spawn_blocking(remove).await {
@@ -288,6 +294,7 @@ fn engine_options(config: &Config) -> engine::Options {
             backoff_max: config.background.backoff_max,
         },
         budgets: upstream::budgets(config),
+        webhooks: webhooks::options(&config.webhooks),
     }
 }
 

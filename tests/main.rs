@@ -58,4 +58,5 @@ mod upstream_openai;
 mod upstream_order;
 mod upstream_requests;
 mod upstream_transport;
+mod webhooks;
 mod window;

@@ -36,6 +36,7 @@ mod tools;
 mod turns;
 mod unknown;
 mod watch;
+mod webhooks;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -62,6 +63,7 @@ pub use self::{
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
     watch::Watch,
+    webhooks::Webhooks,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -102,6 +104,8 @@ pub struct Config {
     pub background: Background,
     /// The tools that the service runs.
     pub tools: Tools,
+    /// How endpoints are told of changes.
+    pub webhooks: Webhooks,
     /// What a client may take.
     pub limits: Limits,
     /// What a reader of events gets.
@@ -196,6 +200,7 @@ impl Config {
             turns: Turns::read(from),
             background: Background::read(from),
             tools: Tools::read(from),
+            webhooks: Webhooks::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
             watch: Watch::read(from),

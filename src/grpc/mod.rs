@@ -19,6 +19,7 @@ pub mod status;
 mod stream;
 mod transfer;
 mod watch;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use crate::{
     proto::{
         self, agent_service_server::AgentServiceServer, conversation_service_server::ConversationServiceServer,
         longrunning::operations_server::OperationsServer, model_service_server::ModelServiceServer,
-        watch_service_server::WatchServiceServer,
+        watch_service_server::WatchServiceServer, webhook_service_server::WebhookServiceServer,
     },
 };
 
@@ -38,12 +39,13 @@ use crate::{
 pub const DOMAIN: &str = "causerie";
 
 /// The full names of the services, as health checks ask for them.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     "causerie.v1.ConversationService",
     "causerie.v1.AgentService",
     "causerie.v1.ModelService",
     "causerie.v1.WatchService",
     "google.longrunning.Operations",
+    "causerie.v1.WebhookService",
 ];
 
 /// How the services treat their callers.
@@ -75,11 +77,14 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let watch = WatchServiceServer::new(watch::Watch::new(engine.clone(), options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
+    let webhooks = WebhookServiceServer::new(webhooks::Webhooks::new(engine.clone()))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
     let conversations = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
     let routes = Routes::new(conversations).add_service(agents).add_service(models).add_service(watch);
-    let routes = routes.add_service(operations);
+    let routes = routes.add_service(operations).add_service(webhooks);
     if !options.reflection {
         return routes;
     }

@@ -20,5 +20,6 @@ pub(crate) mod reads;
 pub(crate) mod refusal;
 pub(crate) mod server;
 pub(crate) mod status;
+pub(crate) mod time;
 pub(crate) mod tools;
 pub(crate) mod upstream;

@@ -139,7 +139,11 @@ async fn an_expiration_that_cannot_be_is_refused() {
         (Expiration::Ttl(seconds(200 * 366 * 86_400)), "ttl"),
     ] {
         let refused = client.start(question(Some(expiration))).await.expect_err("not so");
-        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]), "{expiration:?}");
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec![field.to_owned()]),
+            "{expiration:?}"
+        );
     }
     let aside = proto::StartRequest { store: Some(false), ..start("aside") };
     let aside = proto::StartRequest { expiration: Some(Expiration::Ttl(seconds(60))), ..aside };
@@ -157,7 +161,12 @@ async fn a_repeated_start_is_not_late() {
     let request = proto::StartRequest { request_id: "once".to_owned(), ..question(Some(soon_over)) };
     let turn = client.start(request.clone()).await.expect("it is stored").into_inner();
     set(&mut client, &turn.conversation_id, None).await.expect("it is kept");
-    soon(async { while from_now(0).seconds <= turn.created_at.map_or(0, |time| time.seconds + 1) { tokio::task::yield_now().await } }).await;
+    soon(async {
+        while from_now(0).seconds <= turn.created_at.map_or(0, |time| time.seconds + 1) {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
     assert_eq!(client.start(request).await.expect("the same turn").into_inner(), turn);
     server.stop().await;
 }
