@@ -15,6 +15,7 @@ mod breaker;
 mod budget;
 mod events;
 mod file;
+mod http;
 mod key;
 mod limits;
 mod log;
@@ -42,6 +43,7 @@ pub use self::{
     breaker::Breaker,
     budget::{Budget, Covers},
     events::Events,
+    http::Http,
     limits::Limits,
     log::{Log, LogFormat},
     mcp::{McpServer, McpTransport},
@@ -96,6 +98,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// The door for browsers and plain HTTP readers.
+    pub http: Http,
     /// How the service ends.
     pub shutdown: Shutdown,
     /// What the log says.
@@ -184,6 +188,7 @@ impl Config {
             tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            http: Http::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),
         };
