@@ -32,6 +32,13 @@ pub(super) fn store(error: store::Error) -> Failure {
             );
             Failure::new(Reason::StoreFailed, text).retry_after_ms(30_000)
         }
+        store::Error::RevisionGone { oldest } => {
+            let text = format!(
+                "what happened before revision {oldest} is kept no more (watch.retention, watch.max_mib): begin again with the \
+                 oldest change that is kept, and read anew what has to be known of the time before"
+            );
+            Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
+        }
         store::Error::Failed(cause) => {
             tracing::error!(%cause, "the store failed");
             let text = "the store cannot be read or written; nothing that was acknowledged is lost, restart the server \
@@ -68,8 +75,22 @@ pub(super) fn no_entry(id: EntryId, of: ConversationId) -> Failure {
     Failure { message: format!("the history of {of} has no entry {id}"), ..failure }
 }
 
+/// A reader of changes names one that was never told.
+pub(super) fn no_revision(revision: u64, newest: u64) -> Failure {
+    let text = format!(
+        "must be at most {newest}, the newest revision, is {revision}: it is of another store, or of a later state of this one"
+    );
+    Failure::invalid_field("after_revision", text).with("newest_revision", newest.to_string())
+}
+
 pub(super) fn no_turn(id: TurnId) -> Failure {
     Failure::not_found(Reason::TurnNotFound, "turn", id.to_string())
+}
+
+/// The server goes down; the next one goes on with the turn.
+pub(super) fn suspended() -> Failure {
+    let text = "the server is shutting down; the turn goes on when it is back: resume it then";
+    Failure::new(Reason::ShuttingDown, text).retry_after_ms(1000)
 }
 
 /// The id was issued here, and neither the store nor the process knows it any more.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -11,8 +11,12 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::log::Log;
-use crate::domain::{ConversationId, Failure, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
+use super::{log::Log, plan::Plan};
+use crate::domain::{
+    ConversationId, Event, Failure, Time, Turn, TurnId, TurnState, Usage,
+    change::{ChangeFilter, Subject, labels},
+    request::RequestKey,
+};
 
 /// A turn in flight.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub(super) struct Live {
     /// What happened so far.
     pub(super) log: Arc<Log>,
     /// What the turn is, before anything came out.
-    pub(super) opening: Turn,
+    opening: Mutex<Turn>,
     /// The caller's request id.
     pub(super) request: Option<RequestKey>,
     /// Whether a model was asked yet.
@@ -30,8 +34,26 @@ pub(super) struct Live {
     attached: watch::Sender<usize>,
     stop: CancellationToken,
     reason: OnceLock<Stop>,
+    /// It outlives whoever reads it.
+    detached: bool,
+    /// Whoever has it writes events to disk before readers see them. True: the turn is being stored, and nothing is written
+    /// any more.
+    pub(super) sealed: tokio::sync::Mutex<bool>,
+    /// Somebody writes the events that readers want.
+    pub(super) is_shown: AtomicBool,
     /// The turn as it ended, from just before its terminal event on.
     ended: OnceLock<Turn>,
+    /// By what those who watch the store know it; `None`: it is not stored, and they see nothing of it.
+    pub(super) tree: Option<Tree>,
+}
+
+/// Where a turn belongs.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    /// The tree.
+    pub(super) root_id: ConversationId,
+    /// Its metadata, as the log of changes has it.
+    pub(super) labels: Vec<u64>,
 }
 
 /// Why a turn is stopped before the model is done.
@@ -45,6 +67,8 @@ pub(super) enum Stop {
     Deadline,
     /// The server goes down and the turn used up its grace time.
     Shutdown,
+    /// Another turn takes its place.
+    Superseded,
 }
 
 /// What a turn is before it runs.
@@ -57,6 +81,14 @@ pub(super) struct Opening {
     pub created_at: Time,
     pub request: Option<RequestKey>,
     pub reattachable: bool,
+}
+
+impl Tree {
+    /// That of a turn that will run.
+    pub(super) fn of(plan: &Plan) -> Tree {
+        let parent = plan.parent.as_ref().map(|parent| parent.version.root_id);
+        Tree { root_id: parent.unwrap_or(plan.id.conversation()), labels: labels(&plan.lead.kept.metadata) }
+    }
 }
 
 impl Live {
@@ -83,24 +115,84 @@ impl Live {
             request_id: request.as_ref().map(|request| request.id.clone()),
             background: None,
         };
+        Live { reattachable, ..Live::with(Log::new(id), opening, request, false) }
+    }
+
+    /// A background turn that goes on after these events.
+    pub(super) fn background(opening: Turn, events: Vec<Event>, request: Option<RequestKey>) -> Live {
+        let log = Log::held(opening.id, events);
+        Live { reattachable: true, ..Live::with(log, opening, request, true) }
+    }
+
+    fn with(log: Log, opening: Turn, request: Option<RequestKey>, detached: bool) -> Live {
         Live {
-            log: Arc::new(Log::new(id)),
-            opening,
+            log: Arc::new(log),
+            opening: Mutex::new(opening),
             request,
             asked: AtomicBool::new(false),
-            reattachable,
+            detached,
+            sealed: tokio::sync::Mutex::new(false),
+            is_shown: AtomicBool::new(false),
+            reattachable: false,
             attached: watch::Sender::new(0),
             stop: CancellationToken::new(),
             reason: OnceLock::new(),
             ended: OnceLock::new(),
+            tree: None,
         }
+    }
+
+    /// The same, seen by those who watch the store.
+    pub(super) fn seen_in(self, tree: Tree) -> Live {
+        Live { tree: Some(tree), ..self }
+    }
+
+    /// Whether those who watch the store with this filter see it.
+    pub(super) fn concerns(&self, filter: &ChangeFilter) -> bool {
+        let Some(Tree { root_id, labels }) = &self.tree else { return false };
+        let opening = self.lock();
+        let batch = opening.background.as_ref().and_then(|background| background.batch);
+        filter.concerns(Subject {
+            root_id: *root_id,
+            model: &opening.model,
+            agent_id: opening.agent_id.as_deref(),
+            labels,
+            batch: batch.map(|(batch, _)| batch),
+        })
     }
 
     /// The turn as it stands.
     pub(super) fn snapshot(&self) -> Turn {
-        let ended = self.ended.get().cloned();
-        let state = if self.asked.load(Ordering::Relaxed) { TurnState::Running } else { TurnState::Queued };
-        ended.unwrap_or_else(|| Turn { state, last_sequence: self.log.last_sequence(), ..self.opening.clone() })
+        if let Some(ended) = self.ended.get() {
+            return ended.clone();
+        }
+        let opening = self.opening();
+        let running = match &opening.background {
+            Some(background) => background.job.running,
+            None => self.asked.load(Ordering::Relaxed),
+        };
+        let state = if running { TurnState::Running } else { TurnState::Queued };
+        Turn { state, last_sequence: self.log.last_sequence(), ..opening }
+    }
+
+    /// What the turn is, before anything came out.
+    pub(super) fn opening(&self) -> Turn {
+        self.lock().clone()
+    }
+
+    /// Notes what is known better now of what the turn is.
+    pub(super) fn reopen(&self, change: impl FnOnce(&mut Turn)) {
+        change(&mut self.lock());
+    }
+
+    /// The turn as it ends: nothing is said of its time as a background turn.
+    pub(super) fn closing(&self) -> Turn {
+        Turn { background: None, ..self.opening() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turn> {
+        // Fields are set whole: a poisoned lock guards a turn all the same.
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a model is asked now.
@@ -136,6 +228,9 @@ impl Live {
 
     /// Waits until nobody has been attached for the grace time; at once if nobody can come back.
     async fn abandoned(&self, grace: Duration) {
+        if self.detached {
+            return std::future::pending().await;
+        }
         let grace = if self.reattachable { grace } else { Duration::ZERO };
         let mut attached = self.attached.subscribe();
         loop {

@@ -2,14 +2,18 @@
 //!
 //! Readers hold a position in the shared log, not a channel of their own: the writer never waits for one, and memory does
 //! not grow with their number.
+//!
+//! The log of a background turn goes on after a crash: what readers have seen of it must be on disk. Such a log holds its events
+//! back until they are, or until the turn has ended; if nobody reads it, nothing is written before the end.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::failures;
 use crate::domain::{Event, EventKind, Failure, Time, Turn, TurnId};
 
 /// The events of one turn, so far.
@@ -18,25 +22,42 @@ pub struct Log {
     turn_id: TurnId,
     events: Mutex<Vec<Event>>,
     progress: watch::Sender<Progress>,
+    /// Wakes whoever writes events to disk before readers see them; `None`: they see all at once.
+    held: Option<Notify>,
 }
 
+/// What readers see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Progress {
     len: usize,
-    ended: bool,
+    end: Option<Ending>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The last event is terminal.
+    Ended,
+    /// The server goes down, and the next one goes on with the turn.
+    Suspended,
 }
 
 impl Log {
     /// An empty log.
     pub(super) fn new(turn_id: TurnId) -> Log {
-        let (progress, _) = watch::channel(Progress { len: 0, ended: false });
-        Log { turn_id, events: Mutex::new(Vec::new()), progress }
+        let (progress, _) = watch::channel(Progress { len: 0, end: None });
+        Log { turn_id, events: Mutex::new(Vec::new()), progress, held: None }
+    }
+
+    /// The log of a turn that goes on after these events, all of which are on disk. What follows is held back.
+    pub(super) fn held(turn_id: TurnId, events: Vec<Event>) -> Log {
+        let (progress, _) = watch::channel(Progress { len: events.len(), end: None });
+        Log { turn_id, events: Mutex::new(events), progress, held: Some(Notify::new()) }
     }
 
     /// The log of a turn that has ended. The last event must be terminal.
     pub(super) fn ended(turn_id: TurnId, events: Vec<Event>) -> Log {
-        let (progress, _) = watch::channel(Progress { len: events.len(), ended: true });
-        Log { turn_id, events: Mutex::new(events), progress }
+        let (progress, _) = watch::channel(Progress { len: events.len(), end: Some(Ending::Ended) });
+        Log { turn_id, events: Mutex::new(events), progress, held: None }
     }
 
     /// The turn that it belongs to.
@@ -56,7 +77,60 @@ impl Log {
         }
         let len = events.len();
         drop(events);
-        self.progress.send_replace(Progress { len, ended });
+        match &self.held {
+            Some(held) if !ended => held.notify_one(),
+            Some(_) | None => {
+                self.progress.send_replace(Progress { len, end: ended.then_some(Ending::Ended) });
+            }
+        }
+    }
+
+    /// Waits for events that are held back. `None`: the log has ended.
+    pub(super) async fn held_back(&self) -> Option<Vec<Event>> {
+        loop {
+            let seen = *self.progress.borrow();
+            if seen.end.is_some() {
+                return None;
+            }
+            let fresh = self.lock().get(seen.len..).unwrap_or_default().to_vec();
+            if !fresh.is_empty() {
+                return Some(fresh);
+            }
+            match &self.held {
+                Some(held) => held.notified().await,
+                None => return None,
+            }
+        }
+    }
+
+    /// Shows readers so many more events.
+    pub(super) fn show(&self, more: usize) {
+        self.progress.send_if_modified(|progress| {
+            let shows = progress.end.is_none() && more > 0;
+            if shows {
+                progress.len += more;
+            }
+            shows
+        });
+    }
+
+    /// Ends all reading: the turn goes on in another process.
+    pub(super) fn suspend(&self) {
+        self.progress.send_if_modified(|progress| {
+            let suspends = progress.end.is_none();
+            if suspends {
+                progress.end = Some(Ending::Suspended);
+            }
+            suspends
+        });
+        if let Some(held) = &self.held {
+            held.notify_one();
+        }
+    }
+
+    /// How many events there are, those that are held back too.
+    pub(super) fn len(&self) -> u64 {
+        self.lock().len() as u64
     }
 
     /// The events so far.
@@ -72,14 +146,14 @@ impl Log {
         events
     }
 
-    /// The sequence of the newest event.
+    /// The sequence of the newest event that readers can see.
     pub fn last_sequence(&self) -> u64 {
         self.progress.borrow().len as u64
     }
 
-    /// Whether the terminal event is there.
+    /// Whether nothing more will be read here: the terminal event is there, or the server goes down.
     pub(super) fn has_ended(&self) -> bool {
-        self.progress.borrow().ended
+        self.progress.borrow().end.is_some()
     }
 
     /// Whether the provider had begun to answer.
@@ -91,6 +165,7 @@ impl Log {
     fn failure(&self) -> Option<Arc<Failure>> {
         match self.lock().last().map(|event| &event.kind) {
             Some(EventKind::ResponseError { failure }) => Some(failure.clone()),
+            _ if self.progress.borrow().end == Some(Ending::Suspended) => Some(Arc::new(failures::suspended())),
             _ => None,
         }
     }
@@ -99,11 +174,11 @@ impl Log {
     pub async fn finished(&self) -> Result<Arc<Turn>, Arc<Failure>> {
         let mut progress = self.progress.subscribe();
         // The sender lives in `self`, so waiting can't fail.
-        let _ = progress.wait_for(|progress| progress.ended).await;
+        let _ = progress.wait_for(|progress| progress.end.is_some()).await;
         match self.lock().last().map(|event| &event.kind) {
             Some(EventKind::ResponseDone { turn }) => Ok(turn.clone()),
             Some(EventKind::ResponseError { failure }) => Err(failure.clone()),
-            other => unreachable!("an ended log has a terminal event, not {other:?}"),
+            _ => Err(Arc::new(failures::suspended())),
         }
     }
 
@@ -114,9 +189,27 @@ impl Log {
         Reader { log: self, next, progress, attachment: None }
     }
 
+    /// Tells of more events without keeping the log in memory.
+    pub(super) fn signal(&self) -> Signal {
+        Signal { progress: self.progress.subscribe() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
         // A panic while the lock was held can only have come from a failed allocation: the events are whole.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for events of a log that may go meanwhile.
+#[derive(Debug)]
+pub(super) struct Signal {
+    progress: watch::Receiver<Progress>,
+}
+
+impl Signal {
+    /// Waits for events after a sequence, or for the end of the log. False: the log is gone.
+    pub(super) async fn beyond(&mut self, sequence: u64) -> bool {
+        self.progress.wait_for(|progress| progress.len as u64 > sequence || progress.end.is_some()).await.is_ok()
     }
 }
 
@@ -168,7 +261,7 @@ impl Reader {
     /// The next events; waits for them at most so long.
     pub async fn read(&mut self, patience: Duration) -> Read {
         let next = self.next;
-        let more = self.progress.wait_for(|progress| progress.len > next || progress.ended);
+        let more = self.progress.wait_for(|progress| progress.len > next || progress.end.is_some());
         if tokio::time::timeout(patience, more).await.is_err() {
             return Read::Silence;
         }
@@ -179,13 +272,15 @@ impl Reader {
     /// Waits until a moment, or for the end of the turn if that comes first.
     pub async fn rest(&mut self, until: tokio::time::Instant) {
         if until > tokio::time::Instant::now() {
-            let _ = tokio::time::timeout_at(until, self.progress.wait_for(|progress| progress.ended)).await;
+            let _ = tokio::time::timeout_at(until, self.progress.wait_for(|progress| progress.end.is_some())).await;
         }
     }
 
-    fn take(&mut self) -> Vec<Event> {
+    /// The next events that are there, as `read` gives them; none if there are none yet.
+    pub(super) fn take(&mut self) -> Vec<Event> {
         let events = self.log.lock();
-        let fresh = events.get(self.next..).unwrap_or_default();
+        let shown = self.progress.borrow().len;
+        let fresh = events.get(self.next..shown).unwrap_or_default();
         let mut batch: Vec<Event> = Vec::with_capacity(fresh.len().min(Self::BATCH));
         let lagging = fresh.len() > Self::BATCH;
         for event in fresh {

@@ -27,6 +27,7 @@ mod run;
 mod targets;
 mod toolset;
 mod transfer;
+mod watch;
 pub mod window;
 
 use std::{
@@ -49,17 +50,19 @@ pub use self::{
     read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
+    watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
 };
 use self::{
     budgets::Budgets,
     compiles::Compiles,
     history::Histories,
     ids::TurnIds,
-    live::{Attachment, Live, Opening, Stop},
+    live::{Attachment, Live, Opening, Stop, Tree},
     models::Models,
     plan::{Plan, Terms},
     registry::{Refused, Registry},
     run::Run,
+    watch::Watching,
 };
 use crate::{
     domain::{
@@ -114,6 +117,7 @@ struct Shared {
     histories: Histories,
     ids: TurnIds,
     tasks: TaskTracker,
+    watching: Watching,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -174,6 +178,7 @@ impl Engine {
             registry: Arc::new(Registry::new(options.max_in_flight)),
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
+            watching: Watching::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
@@ -241,6 +246,7 @@ impl Engine {
             self.shared.registry.stop_all(Stop::Shutdown);
             self.shared.tasks.wait().await;
         }
+        self.shared.watching.end();
     }
 
     /// The turn that the same request made before.
@@ -283,7 +289,7 @@ impl Engine {
     fn launch(&self, plan: Plan, request: Option<RequestKey>, caller: Caller) -> Result<Handle, Failure> {
         let shared = &self.shared;
         let created_at = ids::now();
-        let live = Arc::new(Live::new(Opening {
+        let live = Live::new(Opening {
             id: plan.id,
             parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
             model: plan.lead.settings.model.clone(),
@@ -292,7 +298,8 @@ impl Engine {
             created_at,
             reattachable: caller.streaming || request.is_some(),
             request,
-        }));
+        });
+        let live = Arc::new(if plan.store { live.seen_in(Tree::of(&plan)) } else { live });
         let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
         live.log.push(created_at, [run::started(&plan)]);
         let handle = attach(&live);

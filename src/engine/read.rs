@@ -116,7 +116,7 @@ impl Engine {
     /// Deletes a version and, with `force`, what descends from it.
     pub async fn delete(&self, id: ConversationId, force: bool) -> Result<(), Failure> {
         let found = self.shared.find(id)?;
-        let deleted = self.shared.store.delete(id, force).await.map_err(failures::store)?;
+        let deleted = self.shared.store.delete(id, force, ids::now()).await.map_err(failures::store)?;
         self.shared.histories.forget(id);
         if found.version.root_id == id {
             self.shared.budgets.forget(id);

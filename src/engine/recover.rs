@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Shared, failures};
+use super::{Engine, Shared, failures, ids};
 use crate::{
     domain::{Failure, Time, Turn, TurnId, Version, sequence},
     store::{self, Commit, Ended, Journaled, Stored},
@@ -85,6 +85,10 @@ impl Shared {
             require_head,
             charges,
             journaled: true,
+            job: None,
+            at: ids::now(),
+            callback_url: None,
+            expires_at: None,
         }))
     }
 }

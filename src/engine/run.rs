@@ -21,9 +21,9 @@ use super::{
 use crate::{
     domain::{
         Entry, EventKind, Failure, FinishReason, Omission, Reason, Settings, Time, Turn, TurnState, Version,
-        event::Author, fold::Outputs, sequence,
+        change::labels, event::Author, fold::Outputs, sequence,
     },
-    store::{self, Charge, Commit, Ended, Stored},
+    store::{self, Charge, Commit, Ended, Ending, Stored},
     upstream::estimate::weigh,
 };
 
@@ -93,7 +93,7 @@ impl Run {
                 // What waits until the same moment knows better what it has waited for.
                 why = &mut stop => match why {
                     Stop::Deadline => working.as_mut().now_or_never().ok_or(why),
-                    Stop::Cancelled | Stop::Abandoned | Stop::Shutdown => Err(why),
+                    Stop::Cancelled | Stop::Abandoned | Stop::Shutdown | Stop::Superseded => Err(why),
                 },
                 result = &mut working => Ok(result),
             };
@@ -114,7 +114,7 @@ impl Run {
     fn cut_by(&self, why: Stop) -> Cut {
         let model = &self.plan.lead.settings.model;
         let (reason, text) = match (why, self.plan.timeout) {
-            (Stop::Cancelled, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
+            (Stop::Cancelled | Stop::Superseded, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
             (Stop::Abandoned, _) => {
                 (Reason::TurnCancelled, "the turn was cancelled because its caller left".to_owned())
             }
@@ -173,8 +173,8 @@ impl Run {
             omissions: std::mem::take(&mut outcome.omissions),
             error: cut.map(|cut| cut.failure),
             completed_at: Some(now),
-            last_sequence: live.log.last_sequence() + 1,
-            ..live.opening.clone()
+            last_sequence: live.log.len() + 1,
+            ..live.closing()
         }
     }
 
@@ -253,6 +253,10 @@ impl Run {
             require_head,
             charges: charges.to_vec(),
             journaled,
+            job: None,
+            at: ended_at(turn),
+            callback_url: None,
+            expires_at: None,
         };
         self.shared.store.commit(commit).await
     }
@@ -285,9 +289,21 @@ impl Run {
             request_fingerprint: None,
             kept: self.plan.kept,
         };
-        if let Err(error) = self.shared.store.commit_failed(ended, &charges).await {
+        if let Err(error) = self.shared.store.commit_failed(ended, self.ending(turn), &charges).await {
             // The caller gets the failure all the same; only a later GetTurn will know less.
             tracing::warn!(turn = %turn.id, ?error, "a failed turn could not be stored");
+        }
+    }
+
+    /// What the log of changes says of a turn that made no version.
+    fn ending(&self, turn: &Turn) -> Ending {
+        let parent = self.plan.parent.as_ref().map(|parent| &parent.version);
+        Ending {
+            at: ended_at(turn),
+            root_id: parent.map_or(self.plan.id.conversation(), |parent| parent.root_id),
+            labels: labels(&self.plan.lead.kept.metadata),
+            callback_url: None,
+            job: None,
         }
     }
 

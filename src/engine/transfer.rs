@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Engine, Shared, failures};
+use super::{Engine, Shared, failures, ids};
 use crate::{
     domain::{ConversationId, Failure, Turn, Version, Violation, sequence},
     store::{Account, Charge, Commit, Ended, Spent, Stored},
@@ -159,6 +159,10 @@ impl Shared {
             require_head: false,
             charges,
             journaled: false,
+            job: None,
+            at: ids::now(),
+            callback_url: None,
+            expires_at: None,
         }))
     }
 

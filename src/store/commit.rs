@@ -5,17 +5,17 @@ use std::sync::{Arc, atomic::Ordering};
 use uuid::Uuid;
 
 use super::{
-    Charge, Commit, Ended, Inner, Place, Store, Stored,
+    Charge, Commit, Ended, Inner, JobEnd, Place, Store, Stored,
     error::Error,
     history::Row,
-    keys::{self, CHUNK_BYTES, Index},
+    keys::{self, Index},
     record::{
         row::{Part, pack},
         settings::encode_settings,
         version::{self, Ancestry},
     },
 };
-use crate::domain::{Settings, TurnId};
+use crate::domain::{Change, ChangeKind, ConversationId, Settings, Time, Turn, TurnId, change::labels};
 
 /// An ancestry row holds so many segments; the ones before are those of another branch. Else a chain of forks would cost the
 /// square of its length.
@@ -33,16 +33,36 @@ impl Store {
     /// [`Error::ParentGone`], [`Error::HeadMoved`] (only with `require_head`), [`Error::Exists`], [`Error::Failed`]. Low space
     /// is none: [`Store::accepts_turns`] keeps room for turns that have begun.
     pub async fn commit(&self, commit: Commit) -> Result<Stored, Error> {
-        let Commit { version, parent, kept, inputs, turn, events, request, require_head, charges, journaled } = commit;
+        let Commit {
+            version,
+            parent,
+            kept,
+            inputs,
+            turn,
+            events,
+            request,
+            require_head,
+            charges,
+            journaled,
+            job,
+            at,
+            callback_url,
+            expires_at,
+        } = commit;
         debug_assert_eq!(version.id.0, turn.id.0, "a version is named after its turn");
         debug_assert_eq!(version.entry_count, kept + (inputs.len() + turn.outputs.len()) as u64);
         debug_assert!(request.as_ref().is_none_or(|(id, _)| turn.request_id.as_ref() == Some(id)));
         let inner = &*self.inner;
+        debug_assert!(expires_at.is_none() || parent.is_none(), "a tree goes as a whole");
         inner.flusher.writable()?;
+        let (root_id, labels) = (version.root_id, labels(&version.settings.metadata));
+        let ending = Ending { at, root_id, labels, callback_url, job };
+        let change = ending.change(ChangeKind::VersionCreated, &turn);
         let request_fingerprint = request.as_ref().map(|(_, fingerprint)| *fingerprint);
         let row = pack(&Ended { turn, inputs, events, request_fingerprint, kept });
         let own = Place { branch: version.id.0, seq: 0, depth: 0, settings: version.id.0 };
-        let mut new = New { stored: Stored { version, place: own }, parent, kept, row, request, charges, journaled };
+        let stored = Stored { version, place: own };
+        let mut new = New { stored, parent, kept, row, request, charges, journaled, job, change, expires_at };
         let written = {
             let _no_delete = inner.locks.keep(new.stored.version.root_id.0).await;
             inner.write(&mut new, require_head)
@@ -62,27 +82,19 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::ParentGone`]: its conversation was deleted, and it counts as deleted with it; what it spent is written.
-    /// [`Error::Failed`].
-    pub async fn commit_failed(&self, ended: Ended, charges: &[Charge]) -> Result<(), Error> {
+    /// [`Error::ParentGone`]: its conversation was deleted, and it counts as deleted with it; that it ended and what it spent
+    /// is written. [`Error::Exists`]: the turn has ended before. [`Error::Failed`].
+    pub async fn commit_failed(&self, ended: Ended, ending: Ending, charges: &[Charge]) -> Result<(), Error> {
         let inner = &*self.inner;
         inner.flusher.writable()?;
         inner.write_charges(charges).await?;
         let row = pack(&ended);
-        match ended.turn.parent_id {
-            Some(parent) => {
-                let Some(found) = inner.version(parent.0)? else { return inner.gone_with_its_parent(&ended) };
-                let _no_delete = inner.locks.keep(found.version.root_id.0).await;
-                if !inner.exists(parent.0)? {
-                    return inner.gone_with_its_parent(&ended);
-                }
-                inner.insert_failed(&ended, &row)
-            }
-            None => inner.insert_failed(&ended, &row),
-        }
-        .map_err(|error| inner.flusher.fail(error))?;
-        inner.commits.fetch_add(1, Ordering::Relaxed);
-        inner.flusher.flushed().await
+        let written = {
+            let _no_delete = inner.locks.keep(ending.root_id.0).await;
+            inner.write_failed(&ended, ending, &row)?
+        };
+        inner.flusher.flushed().await?;
+        written
     }
 
     /// The error that names the heads there are. A tree may have many branches: not on an async thread.
@@ -90,6 +102,42 @@ impl Store {
         let store = self.clone();
         let heads = tokio::task::spawn_blocking(move || store.heads_below(&parent, HEADS_NAMED)).await;
         heads.unwrap_or_else(|panic| Err(Error::failed(panic))).map_or_else(|error| error, Error::HeadMoved)
+    }
+}
+
+/// What is told of a turn's end besides the turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// When it is written.
+    pub at: Time,
+    /// The tree: for a first turn the one that it would have begun.
+    pub root_id: ConversationId,
+    /// The [`labels`] of the tree's metadata.
+    pub labels: Vec<u64>,
+    /// Told of the turn's end.
+    pub callback_url: Option<String>,
+    /// The job that the turn was, if it outlived its call; its rows go.
+    pub job: Option<JobEnd>,
+}
+
+impl Ending {
+    fn change(self, kind: ChangeKind, turn: &Turn) -> Change {
+        let Ending { at, root_id, labels, callback_url, job } = self;
+        Change {
+            revision: 0,
+            at,
+            kind,
+            turn_id: turn.id,
+            state: turn.state,
+            root_id,
+            parent_id: turn.parent_id,
+            model: turn.model.clone(),
+            agent_id: turn.agent_id.clone(),
+            labels,
+            attempt: job.map_or(0, |job| job.attempt),
+            batch: job.and_then(|job| job.batch),
+            callback_url,
+        }
     }
 }
 
@@ -104,13 +152,35 @@ struct New {
     request: Option<(String, [u8; 16])>,
     charges: Vec<Charge>,
     journaled: bool,
+    job: Option<JobEnd>,
+    change: Change,
+    expires_at: Option<Time>,
 }
 
 impl Inner {
-    fn gone_with_its_parent(&self, ended: &Ended) -> Result<(), Error> {
-        let marked = self.disk.insert(keys::deleted(ended.turn.id.0), &[]);
-        marked.map_err(|error| self.flusher.fail(error))?;
-        Err(Error::ParentGone)
+    /// The rows of a turn that made no version; inside, what the caller is told once they are durable.
+    fn write_failed(&self, ended: &Ended, ending: Ending, row: &[u8]) -> Result<Result<(), Error>, Error> {
+        let turn = &ended.turn;
+        let fail = |error| self.flusher.fail(error);
+        let job = ending.job.is_some();
+        let parent_gone = match turn.parent_id {
+            Some(parent) => !self.exists(parent.0)?,
+            None => false,
+        };
+        let outcome = if parent_gone { Err(Error::ParentGone) } else { Ok(()) };
+        let outcome = if self.has_ended(turn.id.0)? {
+            // It is told once.
+            outcome.and(Err(Error::Exists))
+        } else {
+            let change = ending.change(ChangeKind::TurnEnded, turn);
+            self.insert_failed(ended, change, row, parent_gone).map_err(fail)?;
+            self.commits.fetch_add(1, Ordering::Relaxed);
+            outcome
+        };
+        if job {
+            self.erase_job(turn.id.0).map_err(fail)?;
+        }
+        Ok(outcome)
     }
 
     /// Finds the place of a new version and writes it there.
@@ -118,7 +188,8 @@ impl Inner {
         let id = new.stored.version.id.0;
         // Whoever adds a child to a version holds the lock of that version's branch.
         let _branch = self.locks.branch(new.parent.as_ref().map_or(id, |parent| parent.place.branch));
-        if self.exists(id)? {
+        // It is the journal that may have a turn which has ended: its commit came just before a crash.
+        if self.exists(id)? || (new.journaled && self.has_ended(id)?) {
             return Err(Error::Exists);
         }
         if let Some(parent) = &new.parent {
@@ -195,6 +266,9 @@ impl Inner {
         if place.seq == 0 {
             self.disk.insert(keys::branch(version.root_id.0, place.depth, id), &[])?;
         }
+        if let Some(at) = new.expires_at {
+            self.insert_expiry(id, at)?;
+        }
         self.insert_row(Row::Turn(place.branch, place.seq), &new.row)?;
         if place.settings == id {
             let row = encode_settings(settings);
@@ -210,17 +284,22 @@ impl Inner {
         )?;
         // Before the version: whoever sees it sees what it cost. A crash in between leaves what was spent all the same.
         self.insert_charges(&new.charges)?;
-        self.disk.insert(keys::version(id), &version::encode_version(&new.stored))?;
+        let row = version::encode_version(&new.stored);
+        self.log.write(&self.disk, new.change.clone(), || self.disk.insert(keys::version(id), &row))?;
         // After it: a crash in between leaves both, and the version counts.
-        if new.journaled { self.erase_journaled(version.id.turn()) } else { Ok(()) }
+        if new.journaled {
+            self.erase_journaled(version.id.turn())?;
+        }
+        if new.job.is_some() { self.erase_job(id) } else { Ok(()) }
     }
 
     /// The pieces of a row, the first one last: without it the row does not exist.
     pub(super) fn insert_row(&self, row: Row, value: &[u8]) -> Result<(), Error> {
-        for (chunk, piece) in value.chunks(CHUNK_BYTES).enumerate().rev() {
-            self.disk.insert(row.key(chunk), piece)?;
-        }
-        Ok(())
+        self.insert_pieces(&row.pieces(value))
+    }
+
+    fn insert_pieces(&self, pieces: &[(Vec<u8>, &[u8])]) -> Result<(), Error> {
+        pieces.iter().rev().try_for_each(|(key, piece)| self.disk.insert(key, piece))
     }
 
     /// The values that a version brings into its branch. Each belongs to the turn that brought it first.
@@ -234,18 +313,25 @@ impl Inner {
         Ok(())
     }
 
-    fn insert_request(&self, request: Option<(&str, [u8; 16])>, turn: TurnId) -> Result<(), Error> {
+    pub(super) fn insert_request(&self, request: Option<(&str, [u8; 16])>, turn: TurnId) -> Result<(), Error> {
         let Some((request_id, fingerprint)) = request else { return Ok(()) };
         self.disk.insert(keys::request(request_id), &version::encode_request(turn, fingerprint))
     }
 
-    fn insert_failed(&self, ended: &Ended, row: &[u8]) -> Result<(), Error> {
+    /// A turn whose parent is gone counts as deleted with it.
+    fn insert_failed(&self, ended: &Ended, change: Change, row: &[u8], parent_gone: bool) -> Result<(), Error> {
         let Ended { turn, request_fingerprint, .. } = ended;
+        if parent_gone {
+            return self.log.write(&self.disk, change, || self.disk.insert(keys::deleted(turn.id.0), &[]));
+        }
         if let Some(parent) = turn.parent_id {
             self.disk.insert(keys::failed_on(parent.0, turn.id.0), &[])?;
         }
         self.insert_request(turn.request_id.as_deref().zip(*request_fingerprint), turn.id)?;
-        self.insert_row(Row::Failed(turn.id.0), row)
+        let row = Row::Failed(turn.id.0).pieces(row);
+        let ((first, value), rest) = row.split_first().expect("a row has a head");
+        self.insert_pieces(rest)?;
+        self.log.write(&self.disk, change, || self.disk.insert(first, value))
     }
 
     /// The request id of a turn, if its row is whole.

@@ -17,22 +17,23 @@ use super::{
         version::{self, Intent},
     },
 };
-use crate::domain::{ConversationId, TurnId};
+use crate::domain::{Change, ChangeKind, ConversationId, Time, TurnId, Version, change::labels};
 
 /// How many of the newest trees are looked at, when a store is opened, for a first turn that a crash cut short.
 const HEALED_TREES: usize = 4096;
 
 impl Store {
     /// Removes a version, all that descends from it if `force` is given, and what only they used. Durable when this returns the
-    /// number of versions removed. Once begun it goes on even if the caller goes away.
+    /// number of versions removed. Once begun it goes on even if the caller goes away. `at`: when, as the log of changes says
+    /// of each of them.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::HasSuccessors`] (only without `force`), [`Error::Failed`].
-    pub async fn delete(&self, id: ConversationId, force: bool) -> Result<u64, Error> {
+    pub async fn delete(&self, id: ConversationId, force: bool, at: Time) -> Result<u64, Error> {
         self.inner.flusher.writable()?;
         let store = self.clone();
-        let removed = tokio::task::spawn_blocking(move || store.inner.delete(id.0, force));
+        let removed = tokio::task::spawn_blocking(move || store.inner.delete(id.0, force, at));
         let removed = removed.await.unwrap_or_else(|panic| Err(Error::failed(panic)))?;
         self.inner.flusher.flushed().await?;
         Ok(removed)
@@ -53,8 +54,28 @@ impl Store {
 /// A turn that goes: its branch, its place there, and its version if that is known.
 type Doomed = (Uuid, u32, Option<Uuid>);
 
+/// That a version is no more.
+fn deleted(stored: Stored, at: Time) -> Change {
+    let Version { id, parent_id, root_id, turn_state, settings, .. } = stored.version;
+    Change {
+        revision: 0,
+        at,
+        kind: ChangeKind::VersionDeleted,
+        turn_id: id.turn(),
+        state: turn_state,
+        root_id,
+        parent_id,
+        model: settings.model.clone(),
+        agent_id: settings.agent_id.clone(),
+        labels: labels(&settings.metadata),
+        attempt: 0,
+        batch: None,
+        callback_url: None,
+    }
+}
+
 impl Inner {
-    fn delete(&self, id: Uuid, force: bool) -> Result<u64, Error> {
+    fn delete(&self, id: Uuid, force: bool, at: Time) -> Result<u64, Error> {
         let Stored { version, place } = self.version(id)?.ok_or(Error::NotFound)?;
         let _tree = self.locks.clear(version.root_id.0);
         if !self.exists(id)? {
@@ -66,30 +87,33 @@ impl Inner {
             branch: place.branch,
             seq: place.seq,
             parent: version.parent_id.map(|id| id.0),
+            at,
         };
         let doomed = self.closure(&intent)?;
-        let mut versions = Vec::new();
+        let mut count = 0;
         for id in doomed.iter().filter_map(|(_, _, version)| *version) {
-            if self.exists(id)? {
-                versions.push(id);
-            }
+            count += u64::from(self.exists(id)?);
         }
-        let count = versions.len() as u64;
         if count > 1 && !force {
             return Err(Error::HasSuccessors(count - 1));
         }
-        let marked = self.mark(&versions);
-        let begun = marked.and_then(|()| self.disk.insert(keys::delete(id), &version::encode_intent(&intent)));
-        begun.and_then(|()| self.carry_out(&intent, doomed)).map_err(|error| self.flusher.fail(error))?;
+        let begun = self.disk.insert(keys::delete(id), &version::encode_intent(&intent));
+        let marked = begun.and_then(|()| self.mark(&intent, &doomed));
+        marked.and_then(|()| self.carry_out(&intent, doomed)).map_err(|error| self.flusher.fail(error))?;
         Ok(count)
     }
 
-    /// Notes that these turns, and the failed ones that ran on them, are deleted and not lost. Nothing but their ids stays.
-    fn mark(&self, versions: &[Uuid]) -> Result<(), Error> {
-        for id in versions {
-            self.disk.insert(keys::deleted(*id), &[])?;
-            for key in self.disk.keys_of(&keys::failed_of(*id)) {
+    /// Notes that these turns, and the failed ones that ran on them, are deleted and not lost, and tells of each version.
+    /// Nothing but ids stays. A version that is marked was told of: after a crash the rest follows.
+    fn mark(&self, intent: &Intent, doomed: &[Doomed]) -> Result<(), Error> {
+        for id in doomed.iter().rev().filter_map(|(_, _, version)| *version) {
+            let Some(stored) = self.version(id)? else { continue };
+            for key in self.disk.keys_of(&keys::failed_of(id)) {
                 self.disk.insert(keys::deleted(keys::last_id(&key?)), &[])?;
+            }
+            if !self.disk.contains(keys::deleted(id))? {
+                let change = deleted(stored, intent.at);
+                self.log.write(&self.disk, change, || self.disk.insert(keys::deleted(id), &[]))?;
             }
         }
         Ok(())
@@ -100,16 +124,20 @@ impl Inner {
         for key in self.disk.keys_of(&keys::ALL_DELETES) {
             if let Some(row) = self.disk.get(key?)? {
                 let intent = version::decode_intent(&row)?;
-                self.carry_out(&intent, self.closure(&intent)?)?;
+                let doomed = self.closure(&intent)?;
+                self.mark(&intent, &doomed)?;
+                self.carry_out(&intent, doomed)?;
             }
         }
         // Nobody could name, and so delete, what is left of a first turn. (Other turns go with their tree.)
         for root in self.newest_roots(HEALED_TREES)? {
             if !self.exists(root)? {
-                let intent = Intent { root, version: root, branch: root, seq: 0, parent: None };
+                let at = Time::default();
+                let intent = Intent { root, version: root, branch: root, seq: 0, parent: None, at };
                 self.carry_out(&intent, self.closure(&intent)?)?;
             }
         }
+        self.heal_jobs()?;
         self.heal_agents()
     }
 
@@ -165,6 +193,7 @@ impl Inner {
         // Deleting a branch gives no money back: its tree goes on, and so does what was spent in it.
         if intent.version == intent.root {
             self.erase_all(self.disk.keys_of(&keys::spent_in_tree(intent.root)))?;
+            self.erase_expiry(intent.root)?;
         }
         self.disk.remove(keys::delete(intent.version))
     }

@@ -24,6 +24,11 @@ pub enum Error {
         /// What must be left.
         floor_bytes: u64,
     },
+    /// The changes that were asked for are kept no more; the oldest one that is has this revision.
+    RevisionGone {
+        /// One more than the newest if none is kept.
+        oldest: u64,
+    },
     /// The disk or what is on it failed. The text is for the log. After a failed write the store stays in this state until it is
     /// opened again: nothing that was acknowledged is lost.
     Failed(Arc<str>),
@@ -47,6 +52,7 @@ impl fmt::Display for Error {
             Error::LowSpace { free_bytes, floor_bytes } => {
                 write!(f, "the store's disk has {free_bytes} bytes left, below its floor of {floor_bytes}")
             }
+            Error::RevisionGone { oldest } => write!(f, "changes before revision {oldest} are kept no more"),
             Error::Failed(text) => write!(f, "the store failed: {text}"),
         }
     }

@@ -1,10 +1,22 @@
 //! What goes by itself: turns that made no version, some time after they failed, and what was spent in windows that are over.
-//! Versions never do.
+//! Of versions only what goes with a tree whose time has come; who looks after that is above.
+
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{Inner, Store, error::Error, history::Row, keys, list::first_id_at, record::row::Part};
-use crate::domain::Time;
+use super::{
+    Inner, Store,
+    error::Error,
+    history::Row,
+    keys,
+    list::first_id_at,
+    record::{
+        row::Part,
+        version::{decode_time, encode_time},
+    },
+};
+use crate::domain::{ConversationId, Time};
 
 impl Store {
     /// Removes the turns without a version that were made before a moment, with what they were asked. Returns how many.
@@ -15,14 +27,13 @@ impl Store {
     /// [`Error::Failed`].
     pub fn expire_failed(&self, before: Time) -> Result<u64, Error> {
         self.inner.flusher.writable()?;
-        let mut turns: Vec<Uuid> = Vec::new();
+        let mut turns = BTreeSet::new();
         let old = keys::failed(Uuid::nil(), 0)..=keys::failed(first_id_at(before), 0);
         for row in self.inner.disk.range(old) {
-            let turn = keys::failed_turn(&row?.0);
-            if turns.last() != Some(&turn) {
-                turns.push(turn);
-            }
+            turns.insert(keys::failed_turn(&row?.0));
         }
+        // The newest change is proven by what it did.
+        turns.retain(|turn| !self.inner.log.ends_with(*turn));
         for turn in &turns {
             self.inner.expire(*turn).map_err(|error| self.inner.flusher.fail(error))?;
         }
@@ -46,6 +57,54 @@ impl Store {
         }
         Ok(removed)
     }
+
+    /// When a tree goes by itself; `None`: never, or there is no such tree.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn expiry(&self, root: ConversationId) -> Result<Option<Time>, Error> {
+        self.inner.expiry(root.0)
+    }
+
+    /// Says when a tree goes by itself, or that it does not. Durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]: it is no first version of a tree (any more). [`Error::Failed`].
+    pub async fn set_expiry(&self, root: ConversationId, at: Option<Time>) -> Result<(), Error> {
+        let inner = &*self.inner;
+        inner.flusher.writable()?;
+        {
+            let _no_delete = inner.locks.keep(root.0).await;
+            if inner.version(root.0)?.is_none_or(|stored| stored.version.root_id != root) {
+                return Err(Error::NotFound);
+            }
+            let _others = inner.locks.branch(root.0);
+            inner.set_expiry(root.0, at).map_err(|error| inner.flusher.fail(error))?;
+        }
+        inner.flusher.flushed().await
+    }
+
+    /// The trees whose time has come, those that are longest due first, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn expired(&self, now: Time, limit: usize) -> Result<Vec<ConversationId>, Error> {
+        let mut due = Vec::new();
+        for row in self.inner.disk.range(keys::expires(0, Uuid::nil())..=keys::expires(now.unix_us, Uuid::max())) {
+            if due.len() == limit {
+                break;
+            }
+            let (key, _) = row?;
+            let root = keys::last_id(&key);
+            if self.inner.is_due(&key, root)? {
+                due.push(ConversationId(root));
+            }
+        }
+        Ok(due)
+    }
 }
 
 impl Inner {
@@ -56,5 +115,54 @@ impl Inner {
             self.disk.remove(keys::failed_on(parent.0, turn))?;
         }
         self.erase_failed_turn(turn)
+    }
+
+    fn expiry(&self, root: Uuid) -> Result<Option<Time>, Error> {
+        let row = self.disk.get(keys::expiry(root))?;
+        Ok(row.map(|row| decode_time(&row)).transpose()?)
+    }
+
+    /// The index first: a tree that is to go is found, whatever comes between.
+    pub(super) fn insert_expiry(&self, root: Uuid, at: Time) -> Result<(), Error> {
+        self.disk.insert(keys::expires(at.unix_us, root), &[])?;
+        self.disk.insert(keys::expiry(root), &encode_time(at))
+    }
+
+    fn set_expiry(&self, root: Uuid, at: Option<Time>) -> Result<(), Error> {
+        let before = self.expiry(root)?;
+        match at {
+            Some(at) => self.insert_expiry(root, at)?,
+            None => self.disk.remove(keys::expiry(root))?,
+        }
+        match before {
+            Some(before) if Some(before) != at => self.disk.remove(keys::expires(before.unix_us, root)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// With its tree. The index first: while the other row is there, whoever begins anew finds it.
+    pub(super) fn erase_expiry(&self, root: Uuid) -> Result<(), Error> {
+        if let Some(at) = self.expiry(root)? {
+            self.disk.remove(keys::expires(at.unix_us, root))?;
+        }
+        self.disk.remove(keys::expiry(root))
+    }
+
+    /// Whether a row of the index counts. One that a crash left behind goes.
+    fn is_due(&self, key: &[u8], root: Uuid) -> Result<bool, Error> {
+        let counts = || {
+            let at = self.expiry(root)?.map(|at| keys::expires(at.unix_us, root));
+            Ok::<_, Error>(at.is_some_and(|expected| key == expected) && self.exists(root)?)
+        };
+        if counts()? {
+            return Ok(true);
+        }
+        // Somebody may be about to write what is missing: whoever does holds this lock.
+        let _writers = self.locks.branch(root);
+        let counts = counts()?;
+        if !counts && self.flusher.writable().is_ok() {
+            self.disk.remove(key).map_err(|error| self.flusher.fail(error))?;
+        }
+        Ok(counts)
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{disk::Disk, error::Error, witness::Witness};
+use super::{changes::Log, disk::Disk, error::Error, witness::Witness};
 
 /// How often the free space is looked at, and a last group gets its witness. Turns run for seconds, and the floor leaves room for all of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -54,14 +54,22 @@ struct State {
     floor_bytes: u64,
     flushes: AtomicU64,
     witness: Mutex<Witness>,
+    /// Readers of it see what is durable, and nothing else.
+    log: Arc<Log>,
 }
 
 impl Flusher {
     /// Starts the thread.
-    pub(super) fn start(disk: Arc<Disk>, witness: Witness, sync: bool, floor_bytes: u64) -> std::io::Result<Flusher> {
+    pub(super) fn start(
+        disk: Arc<Disk>,
+        witness: Witness,
+        log: Arc<Log>,
+        sync: bool,
+        floor_bytes: u64,
+    ) -> std::io::Result<Flusher> {
         let (health, _) = watch::channel(Health::Healthy);
         let (flushes, witness) = (AtomicU64::new(0), Mutex::new(witness));
-        let state = Arc::new(State { failed: OnceLock::new(), health, floor_bytes, flushes, witness });
+        let state = Arc::new(State { failed: OnceLock::new(), health, floor_bytes, flushes, witness, log });
         state.look_at_space(&disk);
         // Not bounded here: a waiter is a commit whose rows are written, and the engine bounds its turns.
         let (sender, waiters) = mpsc::channel();
@@ -80,14 +88,23 @@ impl Flusher {
             return Ok(());
         }
         let (waiter, flushed) = oneshot::channel();
-        let sent = match &*self.waiters.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(waiters) => waiters.send(waiter).is_ok(),
-            None => false,
-        };
-        if !sent {
+        if !self.send(waiter) {
             return Err(Error::failed("it is closed"));
         }
         flushed.await.unwrap_or_else(|_| Err(Error::failed("its flusher stopped")))
+    }
+
+    /// Has everything made durable soon that was written before the call, and waits for nothing.
+    pub(super) fn poke(&self) {
+        if self.sync {
+            // If it was stopped, its last flush is still to come.
+            self.send(oneshot::channel().0);
+        }
+    }
+
+    fn send(&self, waiter: Waiter) -> bool {
+        let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.as_ref().is_some_and(|waiters| waiters.send(waiter).is_ok())
     }
 
     /// An error if writes are refused.
@@ -197,7 +214,10 @@ impl State {
         }
         self.flushes.fetch_add(1, Ordering::Relaxed);
         let announced = if witnessed { self.witness().announce(disk) } else { Ok(()) };
-        announced.and_then(|()| disk.flush()).inspect_err(|error| self.fail(error.clone()))
+        // What is written from here on may be missed by the flush.
+        let revision = self.log.newest();
+        let flushed = announced.and_then(|()| disk.flush()).inspect_err(|error| self.fail(error.clone()));
+        flushed.inspect(|()| self.log.publish(revision))
     }
 
     fn confirm(&self) {

@@ -18,7 +18,7 @@ use super::{
         version::{self, Ancestry, Segment},
     },
 };
-use crate::domain::{ConversationId, Entry, EntryId, Settings, Spend, TurnId};
+use crate::domain::{ConversationId, Entry, EntryId, Settings, Spend, Turn, TurnId};
 
 impl Store {
     /// A version by its id.
@@ -70,13 +70,37 @@ impl Store {
         Ok(row.map(|(head, row)| head.ended(&row)).transpose()?)
     }
 
-    /// The turn that answered a request, and the request's fingerprint.
+    /// Turns that made no version, newest first, of a range of ids, at most so many; without their outputs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn failed_turns(&self, ids: Range<TurnId>, limit: usize) -> Result<Vec<Turn>, Error> {
+        let keys = keys::failed(ids.start.0, 0)..keys::failed(ids.end.0, 0);
+        let mut turns = Vec::new();
+        for row in self.inner.disk.range(keys).rev() {
+            if turns.len() == limit {
+                break;
+            }
+            let (key, first) = row?;
+            if !keys::is_first_of_failed(&key) {
+                continue;
+            }
+            let whole = self.inner.completed(Row::Failed(keys::failed_turn(&key)), first, Part::Log)?;
+            turns.extend(whole.map(|(head, row)| head.turn(&row)).transpose()?);
+        }
+        Ok(turns)
+    }
+
+    /// The turn that answered a request or is to answer it, and the request's fingerprint.
     pub fn request(&self, request_id: &str) -> Result<Option<(TurnId, [u8; 16])>, Error> {
         let Some(row) = self.inner.disk.get(keys::request(request_id))? else { return Ok(None) };
         let found = version::decode_request(&row)?;
         // A crash may have left the row without its turn.
         let turn = found.0.0;
-        let exists = self.inner.exists(turn)? || self.inner.disk.contains(keys::failed(turn, 0))?;
+        let disk = &self.inner.disk;
+        let exists =
+            self.inner.exists(turn)? || disk.contains(keys::failed(turn, 0))? || disk.contains(keys::job(turn))?;
         Ok(exists.then_some(found))
     }
 }
@@ -92,6 +116,10 @@ pub(super) enum Row {
     Journaled(Uuid, u8),
     /// What a version of an agent fixes.
     Agent(Uuid, u32),
+    /// What was asked of a turn that outlives its call.
+    Job(Uuid),
+    /// Events of such a turn, from a sequence on.
+    Seen(Uuid, u64),
 }
 
 impl Row {
@@ -103,7 +131,16 @@ impl Row {
             Row::Failed(turn) => keys::failed(turn, chunk).to_vec(),
             Row::Journaled(turn, place) => keys::journaled_piece(turn, place, chunk).to_vec(),
             Row::Agent(agent, version) => keys::agent_version(agent, version, chunk).to_vec(),
+            Row::Job(turn) => keys::job_piece(turn, chunk).to_vec(),
+            Row::Seen(turn, first) => keys::seen_events_from(turn, first, chunk).to_vec(),
         }
+    }
+}
+
+impl Row {
+    /// The rows that a value is cut into.
+    pub(super) fn pieces(self, value: &[u8]) -> Vec<(Vec<u8>, &[u8])> {
+        value.chunks(CHUNK_BYTES).enumerate().map(|(chunk, piece)| (self.key(chunk), piece)).collect()
     }
 }
 

@@ -25,6 +25,12 @@
 //! | `U agent version4 chunk2` | what a version of an agent fixes, in pieces of 64 KiB | every version of an agent |
 //! | `J created8 agent` | nothing: the agents by their age (µs since 1970) | a new agent |
 //! | `Q request-id` | the agent that a request made, and the request's fingerprint | if there is one |
+//! | `H revision8` | a change: what happened, numbered 1, 2, 3 … in the whole store. Written right before the row that makes it true, and nothing else is written between the two that has a change | every turn, every step of a job, every deleted version |
+//! | `B turn` | how far a turn has come that outlives its call, and what it belongs to. **The commit point** of its acceptance: written last, and removed last | while such a turn is queued or runs |
+//! | `b turn chunk2` | what was asked of that turn, in pieces of 64 KiB | while it is queued or runs |
+//! | `O turn first8 chunk2` | events of that turn that readers have seen, from this sequence on, in pieces of 64 KiB | while it runs |
+//! | `e root` | when a tree goes by itself (µs since 1970) | a tree that does |
+//! | `x expire8 root` | nothing: the trees by when they go. Counts only if `e` says the same | a tree that does |
 //!
 //! A branch is named after its first version.
 
@@ -157,6 +163,11 @@ pub(super) fn failed_turn(key: &[u8]) -> Uuid {
     last_id(&key[..17])
 }
 
+/// Whether such a key is of the first piece.
+pub(super) fn is_first_of_failed(key: &[u8]) -> bool {
+    key[17..] == [0, 0]
+}
+
 /// What names a turn in the middle of its work.
 pub(super) fn journaled(turn: Uuid) -> [u8; 17] {
     of_one(b'Y', turn)
@@ -205,9 +216,7 @@ pub(super) fn spent_in_window(name: &str, start_us: i64) -> Vec<u8> {
 
 /// Before the keys of all windows that begin at this moment or later.
 pub(super) fn spent_in_windows_from(start_us: i64) -> [u8; 9] {
-    let mut key = key(b'P');
-    key[1..].copy_from_slice(&u64::try_from(start_us).unwrap_or(0).to_be_bytes());
-    key
+    of_moment(b'P', start_us)
 }
 
 /// What a turn spends of what a prefix names.
@@ -238,8 +247,7 @@ pub(super) fn agent_of_version(key: &[u8]) -> Uuid {
 
 /// An agent by its age.
 pub(super) fn agent_by_age(created_at_us: i64, agent: Uuid) -> [u8; 25] {
-    let mut key = key(b'J');
-    key[1..9].copy_from_slice(&u64::try_from(created_at_us).unwrap_or(0).to_be_bytes());
+    let mut key = of_moment(b'J', created_at_us);
     key[9..].copy_from_slice(agent.as_bytes());
     key
 }
@@ -259,6 +267,87 @@ pub(super) fn agent_age(key: &[u8]) -> [u8; 24] {
 /// A request that made an agent.
 pub(super) fn agent_request(request_id: &str) -> Vec<u8> {
     [b"Q", request_id.as_bytes()].concat()
+}
+
+fn of_moment<const N: usize>(prefix: u8, unix_us: i64) -> [u8; N] {
+    let mut key = key(prefix);
+    key[1..9].copy_from_slice(&u64::try_from(unix_us).unwrap_or(0).to_be_bytes());
+    key
+}
+
+/// A change.
+pub(super) fn change(revision: u64) -> [u8; 9] {
+    let mut key = key(b'H');
+    key[1..].copy_from_slice(&revision.to_be_bytes());
+    key
+}
+
+/// The prefix of all changes.
+pub(super) const ALL_CHANGES: [u8; 1] = *b"H";
+
+/// The revision of a change's key.
+pub(super) fn revision(key: &[u8]) -> u64 {
+    u64::from_be_bytes(key[1..].try_into().expect("keys of changes have 9 bytes"))
+}
+
+/// How far a turn has come that outlives its call.
+pub(super) fn job(turn: Uuid) -> [u8; 17] {
+    of_one(b'B', turn)
+}
+
+/// The prefix of all turns that outlive their calls.
+pub(super) const ALL_JOBS: [u8; 1] = *b"B";
+
+/// What was asked of such turns, and what was seen of them: the prefixes of all that goes with a job.
+pub(super) const ALL_PARTS_OF_JOBS: [[u8; 1]; 2] = [*b"b", *b"O"];
+
+/// The turn of the key of a job, or of a part of one.
+pub(super) fn job_turn(key: &[u8]) -> Uuid {
+    last_id(&key[..17])
+}
+
+/// What was asked of a turn. A prefix.
+pub(super) fn job_pieces(turn: Uuid) -> [u8; 17] {
+    of_one(b'b', turn)
+}
+
+/// A piece of what was asked of a turn.
+pub(super) fn job_piece(turn: Uuid, chunk: u16) -> [u8; 19] {
+    let mut key = of_one(b'b', turn);
+    key[17..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// The events of a turn that were seen. A prefix.
+pub(super) fn seen_events(turn: Uuid) -> [u8; 17] {
+    of_one(b'O', turn)
+}
+
+/// A piece of the events of a turn from a sequence on.
+pub(super) fn seen_events_from(turn: Uuid, first: u64, chunk: u16) -> [u8; 27] {
+    let mut key = of_one(b'O', turn);
+    key[17..25].copy_from_slice(&first.to_be_bytes());
+    key[25..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// First sequence and chunk of such a key.
+pub(super) fn seen_place(key: &[u8]) -> (u64, u16) {
+    let first = key[17..25].try_into().expect("keys of seen events have 27 bytes");
+    let chunk = key[25..].try_into().expect("keys of seen events have 27 bytes");
+    (u64::from_be_bytes(first), u16::from_be_bytes(chunk))
+}
+
+/// When a tree goes.
+pub(super) fn expiry(root: Uuid) -> [u8; 17] {
+    of_one(b'e', root)
+}
+
+/// A tree by when it goes.
+pub(super) fn expires(at_us: i64, root: Uuid) -> [u8; 25] {
+    let mut key = of_moment(b'x', at_us);
+    key[9..].copy_from_slice(root.as_bytes());
+    key
 }
 
 /// A value that branches are found by.

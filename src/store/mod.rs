@@ -1,5 +1,5 @@
-//! The store: versions, their entries, turns and event logs, agents, and the indexes to find them by. Each operation is typed and
-//! narrow, and each write is atomic and durable when it returns.
+//! The store: versions, their entries, turns and event logs, turns that are still to be run, agents, the log of changes, and the
+//! indexes to find them by. Each operation is typed and narrow, and each write is atomic and durable when it returns.
 //!
 //! A tree of versions is kept as **branches**: append-only runs of turns. A version is a place in a branch; its history is what
 //! its branch grew out of, then the branch up to it. Appending to a branch's end extends it, appending anywhere else opens a
@@ -11,6 +11,7 @@
 //! Knows the domain and nothing else of ours. Invents neither ids nor times. Only `disk` knows which engine is below.
 
 mod agents;
+mod changes;
 mod commit;
 mod declare_agents;
 mod delete;
@@ -20,6 +21,7 @@ mod error;
 mod expire;
 mod flush;
 mod history;
+mod jobs;
 mod journal;
 mod keys;
 mod ledger;
@@ -44,16 +46,18 @@ use uuid::Uuid;
 
 pub use self::{
     agents::{AgentChange, AgentError, NewAgent},
+    commit::Ending,
     error::{Error, OpenError},
     flush::Health,
+    jobs::JobEnd,
     journal::Journaled,
     ledger::{Account, Charge, Spent},
     list::{Page, Query},
     list_agents::{AgentCursor, AgentPage, AgentQuery, Room},
     tree::{TreeCursor, TreePage},
 };
-use self::{disk::Disk, flush::Flusher, locks::Locks};
-use crate::domain::{Agent, ConversationId, Entry, Event, Settings, Turn, Version};
+use self::{changes::Log, disk::Disk, flush::Flusher, locks::Locks};
+use crate::domain::{Agent, ConversationId, Entry, Event, Settings, Time, Turn, Version};
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -86,6 +90,7 @@ pub struct Store {
 struct Inner {
     disk: Arc<Disk>,
     flusher: Flusher,
+    log: Arc<Log>,
     locks: Locks,
     /// By the version that introduced them, with their size in bytes.
     settings: moka::sync::Cache<Uuid, (Arc<Settings>, u32)>,
@@ -139,6 +144,14 @@ pub struct Commit {
     pub charges: Vec<Charge>,
     /// It was journaled; what was written of it then goes.
     pub journaled: bool,
+    /// The job that the turn was, if it outlived its call; its rows go.
+    pub job: Option<JobEnd>,
+    /// When it is written, which the log of changes says.
+    pub at: Time,
+    /// Told of the turn's end.
+    pub callback_url: Option<String>,
+    /// When the tree goes by itself. Only of a first turn.
+    pub expires_at: Option<Time>,
 }
 
 /// A turn that has ended, as it was committed.

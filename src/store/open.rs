@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Inner, Options,
+    changes::Log,
     disk::{self, Disk},
     error::{Error, OpenError},
     flush::Flusher,
@@ -58,11 +59,13 @@ pub(super) fn open(options: &Options) -> Result<Inner, OpenError> {
     }
     let witness = checked(path, || Witness::open(path, &disk))?;
     let witness = witness.ok_or_else(|| damaged(path, LOST_TAIL))?;
+    let log = Arc::new(checked(path, || Log::open(&disk, options.sync))?);
     let disk = Arc::new(disk);
-    let flusher = Flusher::start(Arc::clone(&disk), witness, options.sync, options.min_free_bytes);
+    let flusher = Flusher::start(Arc::clone(&disk), witness, Arc::clone(&log), options.sync, options.min_free_bytes);
     let inner = Inner {
         disk,
         flusher: flusher.map_err(|source| OpenError::Io { path: path.to_owned(), source })?,
+        log,
         locks: Locks::new(),
         settings: moka::sync::Cache::builder()
             .max_capacity(SETTINGS_CACHE_BYTES)
@@ -74,6 +77,8 @@ pub(super) fn open(options: &Options) -> Result<Inner, OpenError> {
     };
     checked(path, || inner.check_newest())?;
     checked(path, || inner.heal())?;
+    // Deletes that were finished have changes, too.
+    inner.flusher.poke();
     Ok(inner)
 }
 

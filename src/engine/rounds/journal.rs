@@ -55,7 +55,7 @@ impl Rounds<'_> {
             error: Some(interrupted()),
             completed_at: Some(now),
             last_sequence: (events.len() + next.len()) as u64 + 1,
-            ..live.opening.clone()
+            ..live.closing()
         };
         let last = EventKind::ResponseDone { turn: Arc::new(turn.clone()) };
         for kind in next.into_iter().chain([last]) {

@@ -8,7 +8,7 @@ use super::{
     entry_id, entry_id_bytes, required,
 };
 use crate::domain::{
-    Body, Entry, EntryId, Time,
+    Body, Entry, EntryDraft, EntryId, Time,
     entry::{
         AgentHandoff, Confirmation, Decision, FunctionCall, FunctionResult, HumanHandoff, MessageInput, MessageOutput,
         OutputStatus, Role, Segment, ToolExecution, Verdict,
@@ -37,6 +37,21 @@ pub(super) struct NamedEntry {
     id: Vec<u8>,
     #[prost(message, optional, tag = "2")]
     entry: Option<EntryRecord>,
+}
+
+/// An entry on its way in: it has no id, and its times only if the caller gave them.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DraftRecord {
+    #[prost(sint64, optional, tag = "1")]
+    created_at_us: Option<i64>,
+    #[prost(sint64, optional, tag = "2")]
+    completed_at_us: Option<i64>,
+    #[prost(string, optional, tag = "3")]
+    model: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    agent_id: Option<String>,
+    #[prost(oneof = "BodyRecord", tags = "5, 6, 7, 8, 9, 10, 11")]
+    body: Option<BodyRecord>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
@@ -203,6 +218,34 @@ impl TryFrom<NamedEntry> for Entry {
 
     fn try_from(record: NamedEntry) -> Result<Entry, Damaged> {
         required(record.entry)?.into_entry(entry_id(&record.id)?)
+    }
+}
+
+impl From<&EntryDraft> for DraftRecord {
+    fn from(draft: &EntryDraft) -> DraftRecord {
+        let EntryDraft { created_at, completed_at, model, agent_id, body } = draft;
+        DraftRecord {
+            created_at_us: created_at.map(|time| time.unix_us),
+            completed_at_us: completed_at.map(|time| time.unix_us),
+            model: model.clone(),
+            agent_id: agent_id.clone(),
+            body: Some(body_record(body)),
+        }
+    }
+}
+
+impl TryFrom<DraftRecord> for EntryDraft {
+    type Error = Damaged;
+
+    fn try_from(record: DraftRecord) -> Result<EntryDraft, Damaged> {
+        let DraftRecord { created_at_us, completed_at_us, model, agent_id, body: kind } = record;
+        Ok(EntryDraft {
+            created_at: created_at_us.map(|unix_us| Time { unix_us }),
+            completed_at: completed_at_us.map(|unix_us| Time { unix_us }),
+            model,
+            agent_id,
+            body: body(required(kind)?)?,
+        })
     }
 }
 

@@ -3,10 +3,13 @@
 //! Every row begins with a byte that names the version of its record; fields are prost's, written by hand, and are only added.
 
 pub(super) mod agent;
+pub(super) mod change;
 mod chunk;
 pub(super) mod entry;
+pub(super) mod job;
 pub(super) mod log;
 mod pieces;
+mod request;
 pub(super) mod row;
 pub(super) mod settings;
 pub(super) mod spend;

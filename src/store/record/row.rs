@@ -14,12 +14,12 @@ use super::{
     unversioned,
 };
 use crate::{
-    domain::{Entry, EntryId, TurnId},
+    domain::{Entry, EntryId, Turn, TurnId},
     store::{Ended, keys::CHUNK_BYTES},
 };
 
 /// Below so many bytes a block is not worth compressing.
-const COMPRESS_FROM_BYTES: usize = 256;
+pub(super) const COMPRESS_FROM_BYTES: usize = 256;
 /// The same for a row that is written anew with each tool: below this it costs more time than the bytes do.
 const COMPRESS_JOURNALED_FROM_BYTES: usize = 16 << 10;
 
@@ -39,11 +39,12 @@ struct HeadRecord {
     log: Option<BlockRecord>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct BlockRecord {
+/// A part of a row that may be compressed.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct BlockRecord {
     /// Bytes in the row.
     #[prost(uint32, tag = "1")]
-    stored: u32,
+    pub(super) stored: u32,
     /// Bytes when it is decompressed; 0: it is not compressed.
     #[prost(uint32, tag = "2")]
     raw: u32,
@@ -92,7 +93,8 @@ fn pack_compressed(ended: &Ended, from_bytes: usize) -> Vec<u8> {
     row
 }
 
-fn block(raw: Vec<u8>, compress_from_bytes: usize) -> (Vec<u8>, BlockRecord) {
+/// A block, and how it is written.
+pub(super) fn block(raw: Vec<u8>, compress_from_bytes: usize) -> (Vec<u8>, BlockRecord) {
     let raw_bytes = raw.len() as u32;
     if raw.len() >= compress_from_bytes {
         let compressed = lz4_flex::block::compress(&raw);
@@ -196,9 +198,17 @@ impl Head {
         let log::Read { turn, events, fingerprint } = record.read(TurnId(self.id), &inputs, &outputs)?;
         Ok(Ended { turn, inputs, events, request_fingerprint: fingerprint, kept: self.first_entry })
     }
+
+    /// The turn alone, without its outputs: most of the row is not unpacked.
+    pub(in crate::store) fn turn(&self, row: &[u8]) -> Result<Turn, Damaged> {
+        let stored = row.get(self.end(Part::Entries)..self.end(Part::Log)).ok_or(Damaged("its log is cut"))?;
+        let record: log::TurnOfLog = decompress(stored, &self.log)?;
+        required(record.turn)?.into_turn(TurnId(self.id), Vec::new())
+    }
 }
 
-fn decompress<M: Message + Default>(stored: &[u8], block: &BlockRecord) -> Result<M, Damaged> {
+/// What a block holds.
+pub(super) fn decompress<M: Message + Default>(stored: &[u8], block: &BlockRecord) -> Result<M, Damaged> {
     if block.raw == 0 {
         return Ok(M::decode(stored)?);
     }

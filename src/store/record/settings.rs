@@ -38,7 +38,7 @@ struct SettingsRecord {
 
 /// A version of an agent that is kept to.
 #[derive(Clone, PartialEq, Message)]
-struct PinRecord {
+pub(super) struct PinRecord {
     #[prost(uint32, optional, tag = "1")]
     version: Option<u32>,
     #[prost(string, tag = "2")]
@@ -147,14 +147,14 @@ pub(in crate::store) fn decode_settings(row: &[u8]) -> Result<Settings, Damaged>
     })
 }
 
-fn pin_record(pin: &AgentPin) -> PinRecord {
+pub(super) fn pin_record(pin: &AgentPin) -> PinRecord {
     match pin {
         AgentPin::Version(version) => PinRecord { version: Some(*version), alias: String::new() },
         AgentPin::Alias(alias) => PinRecord { version: None, alias: alias.clone() },
     }
 }
 
-fn pin(record: PinRecord) -> AgentPin {
+pub(super) fn pin(record: PinRecord) -> AgentPin {
     let PinRecord { version, alias } = record;
     version.map_or(AgentPin::Alias(alias), AgentPin::Version)
 }

@@ -242,6 +242,8 @@ pub(in crate::store) struct Intent {
     pub(in crate::store) seq: u32,
     /// The version that it was made from.
     pub(in crate::store) parent: Option<Uuid>,
+    /// When it began.
+    pub(in crate::store) at: Time,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -256,23 +258,43 @@ struct IntentRecord {
     seq: u32,
     #[prost(bytes = "vec", optional, tag = "5")]
     parent: Option<Vec<u8>>,
+    #[prost(sint64, tag = "6")]
+    at_us: i64,
 }
 
 /// The row of a delete that has begun.
 pub(in crate::store) fn encode_intent(intent: &Intent) -> Vec<u8> {
-    let Intent { root, version, branch, seq, parent } = intent;
+    let Intent { root, version, branch, seq, parent, at } = intent;
     encode(&IntentRecord {
         root: id_bytes(*root),
         version: id_bytes(*version),
         branch: id_bytes(*branch),
         seq: *seq,
         parent: parent.map(id_bytes),
+        at_us: at.unix_us,
     })
 }
 
 /// The delete of a row.
 pub(in crate::store) fn decode_intent(row: &[u8]) -> Result<Intent, Damaged> {
-    let IntentRecord { root, version, branch, seq, parent } = decode(row)?;
+    let IntentRecord { root, version, branch, seq, parent, at_us } = decode(row)?;
     let (root, version, branch) = (id(&root)?, id(&version)?, id(&branch)?);
-    Ok(Intent { root, version, branch, seq, parent: optional_id(parent)? })
+    Ok(Intent { root, version, branch, seq, parent: optional_id(parent)?, at: Time { unix_us: at_us } })
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct TimeRecord {
+    #[prost(sint64, tag = "1")]
+    unix_us: i64,
+}
+
+/// The row of a moment.
+pub(in crate::store) fn encode_time(time: Time) -> Vec<u8> {
+    encode(&TimeRecord { unix_us: time.unix_us })
+}
+
+/// The moment of a row.
+pub(in crate::store) fn decode_time(row: &[u8]) -> Result<Time, Damaged> {
+    let TimeRecord { unix_us } = decode(row)?;
+    Ok(Time { unix_us })
 }

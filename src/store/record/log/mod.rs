@@ -30,6 +30,13 @@ pub(super) struct LogRecord {
     calls: Vec<CallRecord>,
 }
 
+/// The same without its events: what is not named here is passed over.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TurnOfLog {
+    #[prost(message, optional, tag = "1")]
+    pub(super) turn: Option<TurnRecord>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct AuthorRecord {
     #[prost(string, tag = "1")]
@@ -62,7 +69,7 @@ struct EventRecord {
     /// From the event before, or from the turn's beginning.
     #[prost(sint64, tag = "3")]
     after_us: i64,
-    #[prost(oneof = "KindRecord", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "KindRecord", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
     kind: Option<KindRecord>,
 }
 
@@ -96,6 +103,14 @@ enum KindRecord {
     HandoffDone(Box<HandoffRecord>),
     #[prost(message, tag = "17")]
     HumanHandoff(Box<HandoffRecord>),
+    #[prost(message, tag = "18")]
+    Queued(QueuedRecord),
+    #[prost(message, tag = "19")]
+    Resumed(ResumedRecord),
+    #[prost(message, tag = "20")]
+    Requeued(Box<RequeuedRecord>),
+    #[prost(message, tag = "21")]
+    Conflict(ConflictRecord),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -270,4 +285,44 @@ struct HandoffRecord {
     text: String,
     #[prost(string, tag = "5")]
     name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct QueuedRecord {
+    /// None: the version that is named after the turn.
+    #[prost(bytes = "vec", optional, tag = "1")]
+    conversation_id: Option<Vec<u8>>,
+    #[prost(sint64, optional, tag = "2")]
+    not_before_us: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    after: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResumedRecord {
+    #[prost(uint32, tag = "1")]
+    attempt: u32,
+    #[prost(uint32, tag = "2")]
+    kept_outputs: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RequeuedRecord {
+    #[prost(uint32, tag = "1")]
+    attempt: u32,
+    #[prost(sint64, tag = "2")]
+    not_before_us: i64,
+    #[prost(message, optional, tag = "3")]
+    failure: Option<FailureRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ConflictRecord {
+    #[prost(bytes = "vec", tag = "1")]
+    other: Vec<u8>,
+    /// As the domain numbers it.
+    #[prost(uint32, tag = "2")]
+    policy: u32,
+    #[prost(bool, tag = "3")]
+    newcomer: bool,
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        Damaged, ENTRY_ID_BYTES, at, entry, entry_id, optional_id,
+        Damaged, ENTRY_ID_BYTES, at, entry, entry_id, id, optional_id,
         pieces::{Cursors, whole_arguments, whole_text},
+        request::concurrency,
         required,
     },
-    AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, HandoffRecord, KindRecord, LogRecord, OutputRecord,
-    ResponseRecord, RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord, ToolDeltaRecord, ToolDoneRecord,
-    ToolStartedRecord,
+    AuthorRecord, CallDeltaRecord, CallRecord, ConflictRecord, DoneRecord, HandoffRecord, KindRecord, LogRecord,
+    OutputRecord, QueuedRecord, RequeuedRecord, ResponseRecord, ResumedRecord, RetryRecord, StartedRecord,
+    SwitchRecord, ThoughtRecord, ToolDeltaRecord, ToolDoneRecord, ToolStartedRecord,
 };
 use crate::domain::{
     Body, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Time, Turn, TurnId,
@@ -169,6 +170,22 @@ impl<'a> Reader<'a> {
             }
             KindRecord::ResponseError(failure) => {
                 EventKind::ResponseError { failure: Arc::new((*failure).try_into()?) }
+            }
+            KindRecord::Queued(QueuedRecord { conversation_id, not_before_us, after }) => EventKind::TurnQueued {
+                conversation_id: optional_id(conversation_id)?.map_or(self.turn.id.conversation(), ConversationId),
+                not_before: not_before_us.map(|unix_us| Time { unix_us }),
+                after: optional_id(after)?.map(TurnId),
+            },
+            KindRecord::Resumed(ResumedRecord { attempt, kept_outputs }) => {
+                EventKind::TurnResumed { attempt, kept_outputs }
+            }
+            KindRecord::Requeued(record) => {
+                let RequeuedRecord { attempt, not_before_us, failure } = *record;
+                let failure = Arc::new(required(failure)?.try_into()?);
+                EventKind::TurnRequeued { attempt, not_before: Time { unix_us: not_before_us }, failure }
+            }
+            KindRecord::Conflict(ConflictRecord { other, policy, newcomer }) => {
+                EventKind::TurnConflict { other: TurnId(id(&other)?), policy: concurrency(policy)?, newcomer }
             }
         })
     }

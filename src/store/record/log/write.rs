@@ -8,9 +8,9 @@ use super::{
         entry_id_bytes, id_bytes,
         pieces::{Cursors, text_of, whole_arguments, whole_text},
     },
-    AuthorRecord, CallDeltaRecord, CallRecord, DoneRecord, EventRecord, HandoffRecord, KindRecord, LogRecord,
-    OutputRecord, ResponseRecord, RetryRecord, StartedRecord, SwitchRecord, ThoughtRecord, ToolDeltaRecord,
-    ToolDoneRecord, ToolStartedRecord,
+    AuthorRecord, CallDeltaRecord, CallRecord, ConflictRecord, DoneRecord, EventRecord, HandoffRecord, KindRecord,
+    LogRecord, OutputRecord, QueuedRecord, RequeuedRecord, ResponseRecord, ResumedRecord, RetryRecord, StartedRecord,
+    SwitchRecord, ThoughtRecord, ToolDeltaRecord, ToolDoneRecord, ToolStartedRecord,
 };
 use crate::domain::{
     Body, Chunk, ConversationId, Entry, EntryId, Event, EventKind, Turn,
@@ -94,10 +94,6 @@ impl<'a> Writer<'a> {
 
     fn kind(&mut self, kind: &'a EventKind) -> KindRecord {
         match kind {
-            EventKind::TurnQueued { .. }
-            | EventKind::TurnResumed { .. }
-            | EventKind::TurnRequeued { .. }
-            | EventKind::TurnConflict { .. } => unreachable!("replaced by the store's branch"),
             EventKind::ResponseStarted { conversation_id, parent_id, inputs } => {
                 KindRecord::Started(self.started(*conversation_id, *parent_id, inputs))
             }
@@ -187,6 +183,27 @@ impl<'a> Writer<'a> {
                 KindRecord::HumanHandoff(self.handoff(*entry_id, *output_index, Some(author), message, ""))
             }
             EventKind::ResponseError { failure } => KindRecord::ResponseError(Box::new((&**failure).into())),
+            EventKind::TurnQueued { conversation_id, not_before, after } => KindRecord::Queued(QueuedRecord {
+                conversation_id: (*conversation_id != self.written.turn.id.conversation())
+                    .then(|| id_bytes(conversation_id.0)),
+                not_before_us: not_before.map(|time| time.unix_us),
+                after: after.map(|turn| id_bytes(turn.0)),
+            }),
+            EventKind::TurnResumed { attempt, kept_outputs } => {
+                KindRecord::Resumed(ResumedRecord { attempt: *attempt, kept_outputs: *kept_outputs })
+            }
+            EventKind::TurnRequeued { attempt, not_before, failure } => {
+                KindRecord::Requeued(Box::new(RequeuedRecord {
+                    attempt: *attempt,
+                    not_before_us: not_before.unix_us,
+                    failure: Some((&**failure).into()),
+                }))
+            }
+            EventKind::TurnConflict { other, policy, newcomer } => KindRecord::Conflict(ConflictRecord {
+                other: id_bytes(other.0),
+                policy: *policy as u32,
+                newcomer: *newcomer,
+            }),
         }
     }
 
