@@ -192,6 +192,10 @@ impl Asked {
 
     fn nothing_here(&self) -> Status {
         let path: String = self.path.chars().take(PATH_LENGTH_MAX).collect();
-        status::with_reason(Code::NotFound, "UNKNOWN_METHOD", format!("there is nothing at {} {path}", self.method))
+        status::with_reason(
+            Code::Unimplemented,
+            "UNKNOWN_METHOD",
+            format!("there is nothing at {} {path}", self.method),
+        )
     }
 }

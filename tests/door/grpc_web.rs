@@ -1,0 +1,1 @@
+//! gRPC-Web: unary calls and streams, by a client that others wrote and by raw frames.
