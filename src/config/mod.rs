@@ -34,6 +34,7 @@ mod store;
 mod tools;
 mod turns;
 mod unknown;
+mod watch;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -58,6 +59,7 @@ pub use self::{
     store::Store,
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
+    watch::Watch,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -100,6 +102,8 @@ pub struct Config {
     pub events: Events,
     /// The door for browsers and plain HTTP readers.
     pub http: Http,
+    /// How long it is kept what happened.
+    pub watch: Watch,
     /// How the service ends.
     pub shutdown: Shutdown,
     /// What the log says.
@@ -189,6 +193,7 @@ impl Config {
             limits: Limits::read(from),
             events: Events::read(from),
             http: Http::read(from),
+            watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),
         };

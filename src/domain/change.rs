@@ -92,26 +92,6 @@ impl Change {
     pub fn ends_turn(&self) -> bool {
         matches!(self.kind, ChangeKind::TurnEnded | ChangeKind::VersionCreated)
     }
-
-    /// The name of what happened and of how the turn stands, as webhooks and readers know it.
-    pub fn type_name(&self) -> &'static str {
-        match self.kind {
-            ChangeKind::TurnQueued => "turn.queued",
-            ChangeKind::TurnStarted => "turn.started",
-            ChangeKind::TurnRequeued => "turn.requeued",
-            ChangeKind::TurnEnded | ChangeKind::VersionCreated => match self.state {
-                TurnState::Queued => "turn.queued",
-                TurnState::Running => "turn.started",
-                TurnState::RequiresAction => "turn.requires_action",
-                TurnState::Completed => "turn.completed",
-                TurnState::Incomplete => "turn.incomplete",
-                TurnState::Failed => "turn.failed",
-                TurnState::Cancelled => "turn.cancelled",
-            },
-            ChangeKind::VersionDeleted => "conversation.deleted",
-            ChangeKind::BatchEnded => "batch.ended",
-        }
-    }
 }
 
 impl ChangeKind {
@@ -129,6 +109,28 @@ impl ChangeKind {
     /// The kind with this number.
     pub fn from_number(number: u8) -> Option<ChangeKind> {
         ChangeKind::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+impl Change {
+    /// What happened and how the turn stands, in two words: what readers of changes and receivers of webhooks know it by.
+    pub fn type_name(&self) -> &'static str {
+        match self.kind {
+            ChangeKind::TurnQueued => "turn.queued",
+            ChangeKind::TurnStarted => "turn.started",
+            ChangeKind::TurnRequeued => "turn.requeued",
+            ChangeKind::VersionDeleted => "conversation.deleted",
+            ChangeKind::BatchEnded => "batch.ended",
+            ChangeKind::TurnEnded | ChangeKind::VersionCreated => match self.state {
+                TurnState::Queued => "turn.queued",
+                TurnState::Running => "turn.started",
+                TurnState::RequiresAction => "turn.requires_action",
+                TurnState::Completed => "turn.completed",
+                TurnState::Incomplete => "turn.incomplete",
+                TurnState::Failed => "turn.failed",
+                TurnState::Cancelled => "turn.cancelled",
+            },
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod service;
 pub mod status;
 mod stream;
 mod transfer;
+mod watch;
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::{
     engine::Engine,
     proto::{
         self, agent_service_server::AgentServiceServer, conversation_service_server::ConversationServiceServer,
-        model_service_server::ModelServiceServer,
+        model_service_server::ModelServiceServer, watch_service_server::WatchServiceServer,
     },
 };
 
@@ -36,8 +37,12 @@ use crate::{
 pub const DOMAIN: &str = "causerie";
 
 /// The full names of the services, as health checks ask for them.
-pub const SERVICES: [&str; 3] =
-    ["causerie.v1.ConversationService", "causerie.v1.AgentService", "causerie.v1.ModelService"];
+pub const SERVICES: [&str; 4] = [
+    "causerie.v1.ConversationService",
+    "causerie.v1.AgentService",
+    "causerie.v1.ModelService",
+    "causerie.v1.WatchService",
+];
 
 /// How the services treat their callers.
 #[derive(Debug, Clone)]
@@ -71,10 +76,13 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let agents = AgentServiceServer::new(agents::Agents::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
+    let watch = WatchServiceServer::new(watch::Watch::new(engine.clone(), options.heartbeat))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
     let conversations = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
-    let routes = Routes::new(conversations).add_service(agents).add_service(models);
+    let routes = Routes::new(conversations).add_service(agents).add_service(models).add_service(watch);
     if !options.reflection {
         return routes;
     }

@@ -120,6 +120,8 @@ pub struct Watcher {
     paced_until: Instant,
     /// It began with the oldest change and has read none: if that one goes meanwhile, the next one is the oldest.
     at_oldest: bool,
+    /// What was the newest change when it began, until it has come that far.
+    behind: Option<u64>,
     /// The server goes down, and what it did until then was read.
     last_read: bool,
 }
@@ -154,6 +156,7 @@ impl Engine {
             ready: Watched { revision: read, ..Watched::default() },
             paced_until: Instant::now(),
             at_oldest: start == WatchStart::Oldest,
+            behind: (read < last).then_some(last),
             last_read: false,
         })
     }
@@ -174,7 +177,8 @@ impl Watcher {
     }
 
     /// Waits for what the filter lets through, at most about so long; then the answer is empty but for the revision, which may
-    /// have moved. May be dropped while it waits: nothing is lost.
+    /// have moved. It is empty, too, if the reader has come, at once, to what was the newest change when it began. May be dropped
+    /// while it waits: nothing is lost.
     ///
     /// # Errors
     ///
@@ -191,7 +195,8 @@ impl Watcher {
                 follow.admit(&self.shared, &self.filter).await?;
                 follow.gather(&mut self.ready.events);
             }
-            if !self.ready.is_empty() {
+            let has_caught_up = self.behind.is_some_and(|newest| self.ready.revision >= newest);
+            if !self.ready.is_empty() || has_caught_up {
                 return Ok(self.answer());
             }
             let late = Instant::now() >= until;
@@ -209,6 +214,7 @@ impl Watcher {
             self.paced_until = Instant::now() + PACE;
         }
         let revision = self.ready.revision;
+        self.behind = self.behind.filter(|newest| revision < *newest);
         std::mem::replace(&mut self.ready, Watched { revision, ..Watched::default() })
     }
 
