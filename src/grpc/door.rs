@@ -16,6 +16,7 @@ mod guard;
 mod page;
 mod plain;
 mod sse;
+mod watch;
 
 use std::sync::Arc;
 

@@ -60,7 +60,8 @@ pub struct Options {
 /// The door to an engine for those who do not speak gRPC; `None` if it stays shut.
 pub fn door(engine: Engine, options: &Options) -> Option<door::Door> {
     let service = service::Service::new(engine.clone(), options.heartbeat);
-    let readers = door::Readers { engine, service, heartbeat: options.heartbeat };
+    let watch = watch::Watch::new(engine.clone(), options.heartbeat);
+    let readers = door::Readers { engine, service, watch, heartbeat: options.heartbeat };
     door::Door::open(&options.door, readers)
 }
 

@@ -1,5 +1,6 @@
 //! The door for browsers and plain HTTP readers, at the socket.
 
+mod browser;
 mod connections;
 mod cross_origin;
 mod events;
@@ -8,6 +9,7 @@ mod reads;
 mod reconnect;
 mod shut;
 mod sse;
+mod watch;
 
 use crate::support::{
     events::soon,

@@ -1,5 +1,6 @@
 //! The events of a turn as server-sent events: what StreamEvents gives, from the same reader.
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Response;
 use tonic::{Status, body::Body};
@@ -15,7 +16,7 @@ use crate::{
         convert,
         stream::{self, Terms},
     },
-    proto::{self, event::Kind, json::to_json},
+    proto::{self, event::Kind},
 };
 
 /// `GET /v1/turns/{id}/events`: after the event that the reader had last, or from the beginning.
@@ -37,7 +38,9 @@ pub(super) async fn of_turn(readers: &Readers, asked: &Asked, id: &str) -> Resul
     }
     let reader = readers.engine.resume(id, after).await.map_err(call.refused())?;
     let terms = Terms { lifecycle, heartbeat: readers.heartbeat, deadline: call.deadline, request_id: call.id.clone() };
-    Ok(sse::respond(stream::events(reader, terms).map(|event| write(&event?))))
+    // Merged deltas have the sequence of the last one, after which their reader goes on.
+    let told = stream::events(reader, terms).map(|event| event.and_then(|event| text(Some(event.sequence), &event)));
+    Ok(sse::respond(told.map(|text| text.map(Bytes::from))))
 }
 
 /// After which sequence, and whether without deltas.
@@ -63,11 +66,12 @@ fn has_ended(turn: &Turn) -> bool {
     }
 }
 
-/// Merged deltas have the sequence of the last one, after which their reader goes on.
-fn write(event: &proto::Event) -> Result<bytes::Bytes, Status> {
-    let Some(kind) = event.kind.as_ref().and_then(name) else { return Ok(sse::HEARTBEAT) };
-    let data = to_json("causerie.v1.Event", event).map_err(answer::unwritable)?;
-    Ok(sse::event(event.sequence, kind, &data))
+/// An event, or the comment that stands for a heartbeat.
+pub(super) fn text(id: Option<i64>, event: &proto::Event) -> Result<String, Status> {
+    match event.kind.as_ref().and_then(name) {
+        Some(name) => sse::text(id, name, "causerie.v1.Event", event),
+        None => Ok(sse::HEARTBEAT.to_owned()),
+    }
 }
 
 /// Mistral's name of an event, and names like theirs for those that it has not. None for a heartbeat, which is in no log.

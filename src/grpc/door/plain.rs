@@ -1,19 +1,20 @@
 //! What plain HTTP can ask for: `GET`, and nothing that changes anything.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, Method, Request, Response};
 use prost::Message;
 use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 use url::form_urlencoded;
 
-use super::{Options, answer, events, page};
+use super::{Options, answer, events, page, watch};
 use crate::{
     domain::Failure,
     engine::Engine,
     grpc::{
         layers::status,
         service::{Call, Service},
+        watch::Watch,
     },
     proto::{conversation_service_server::ConversationService, json::from_query},
 };
@@ -30,6 +31,7 @@ pub(super) struct Plain {
 pub(in crate::grpc) struct Readers {
     pub(in crate::grpc) engine: Engine,
     pub(in crate::grpc) service: Service,
+    pub(in crate::grpc) watch: Watch,
     /// Streams say something after so much silence.
     pub(in crate::grpc) heartbeat: Duration,
 }
@@ -77,6 +79,7 @@ impl Readers {
         let version = |id: &str| Some(("conversation_id", id.to_owned()));
         match path.split('/').collect::<Vec<_>>().as_slice() {
             ["turns", id, "events"] => events::of_turn(self, asked, id).await,
+            ["watch"] => watch::changes(self, asked).await,
             ["turns"] => asked.read("ListTurns", None, |request| service.list_turns(request)).await,
             ["turns", id] => {
                 let id = Some(("turn_id", (*id).to_owned()));
@@ -145,7 +148,7 @@ impl Asked {
         Ok(found)
     }
 
-    fn pairs(&self) -> form_urlencoded::Parse<'_> {
+    pub(super) fn pairs(&self) -> form_urlencoded::Parse<'_> {
         form_urlencoded::parse(self.query.as_bytes())
     }
 
@@ -177,7 +180,7 @@ impl Asked {
         A: Message,
         F: Future<Output = Result<tonic::Response<A>, Status>>,
     {
-        let query: Vec<(Cow<'_, str>, Cow<'_, str>)> = self.pairs().collect();
+        let query: Vec<_> = self.pairs().collect();
         let query = query.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
         let all = of.iter().map(|(name, value)| (*name, value.as_str())).chain(query);
         let request = from_query(&format!("causerie.v1.{method}Request"), all)
@@ -186,7 +189,7 @@ impl Asked {
         answer::message(&format!("causerie.v1.{answer}"), &answered)
     }
 
-    fn request<M>(&self, message: M) -> tonic::Request<M> {
+    pub(super) fn request<M>(&self, message: M) -> tonic::Request<M> {
         tonic::Request::from_parts(MetadataMap::new(), self.extensions.clone(), message)
     }
 

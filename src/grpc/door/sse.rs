@@ -7,20 +7,25 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use serde_json::Value;
+use prost::Message;
 use tonic::{Status, body::Body};
 
-use crate::{domain::Failure, grpc::layers::status};
+use super::answer;
+use crate::{domain::Failure, grpc::layers::status, proto::json::to_json};
 
 /// How long a reader waits before it connects again. Browsers would take three to five seconds.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A comment, which moves nothing and keeps proxies awake.
-pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
+pub(super) const HEARTBEAT: &str = ": heartbeat\n\n";
 
-/// One event. `name` and `id` are ours; JSON has no line breaks.
-pub(super) fn event(id: i64, name: &str, data: &Value) -> Bytes {
-    Bytes::from(format!("id: {id}\nevent: {name}\ndata: {data}\n\n"))
+/// One event with a message of this name. JSON has no line breaks, names and ids are ours.
+pub(super) fn text(id: Option<i64>, name: &str, of: &str, data: &impl Message) -> Result<String, Status> {
+    let data = to_json(of, data).map_err(answer::unwritable)?;
+    Ok(match id {
+        Some(id) => format!("id: {id}\nevent: {name}\ndata: {data}\n\n"),
+        None => format!("event: {name}\ndata: {data}\n\n"),
+    })
 }
 
 /// An answer whose body is these pieces, and whose status is that of the stream.
