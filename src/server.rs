@@ -125,6 +125,10 @@ impl Server {
             tracing::warn!(turns = recovered, "turns that were cut off while tools ran are kept as incomplete");
         }
         agents::declare(declared, &engine).await?;
+        let queued = engine.recover_background().await.map_err(|failure| Error::Recovery(failure.message))?;
+        if queued > 0 {
+            tracing::info!(turns = queued, "background turns go on");
+        }
         Ok(Server { config, store, engine, mcp, offline })
     }
 
@@ -172,6 +176,7 @@ async fn serve(
             () = watch(store, &health) => true,
             () = expire(store, engine) => false,
             () = forget_changes(store, config) => false,
+            () = engine.work() => false,
         };
         stop.cancel();
         engine.drain(Instant::now() + turns_grace(config.shutdown.grace)).await;
@@ -271,6 +276,17 @@ fn engine_options(config: &Config) -> engine::Options {
         max_tool_rounds: config.turns.max_tool_rounds,
         max_handoffs: config.turns.max_handoffs,
         max_parallel_tools: config.turns.max_parallel_tools,
+        background: engine::BackgroundOptions {
+            limits: engine::Limits {
+                total: config.background.max_running,
+                per_provider: config.background.max_running_per_provider,
+                per_tree: config.background.max_running_per_conversation,
+            },
+            max_queued: config.background.max_queued,
+            max_attempts: config.background.max_attempts,
+            backoff_base: config.background.backoff_base,
+            backoff_max: config.background.backoff_max,
+        },
         budgets: upstream::budgets(config),
     }
 }

@@ -125,7 +125,7 @@ async fn an_unknown_turn_is_not_found() {
 
     let refused = client.stream_events(resume(unknown, 0)).await.expect_err("nothing to read");
     assert_eq!(told(&refused), (Code::NotFound, "TURN_NOT_FOUND".to_owned()));
-    let request = proto::GetTurnRequest { turn_id: unknown.to_owned() };
+    let request = proto::GetTurnRequest { turn_id: unknown.to_owned(), ..Default::default() };
     let refused = client.get_turn(request).await.expect_err("nothing to read");
     assert_eq!(told(&refused), (Code::NotFound, "TURN_NOT_FOUND".to_owned()));
     let request = proto::CancelTurnRequest { turn_id: unknown.to_owned() };

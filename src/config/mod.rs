@@ -11,6 +11,7 @@
 
 mod agent;
 mod api_key;
+mod background;
 mod breaker;
 mod budget;
 mod events;
@@ -41,6 +42,7 @@ use std::{net::SocketAddr, sync::LazyLock};
 pub use self::{
     agent::Agent,
     api_key::{ApiKey, KeySource},
+    background::Background,
     breaker::Breaker,
     budget::{Budget, Covers},
     events::Events,
@@ -94,6 +96,8 @@ pub struct Config {
     pub mcp: Vec<McpServer>,
     /// How turns run.
     pub turns: Turns,
+    /// How background turns run.
+    pub background: Background,
     /// The tools that the service runs.
     pub tools: Tools,
     /// What a client may take.
@@ -189,6 +193,7 @@ impl Config {
             agents: Agent::read_all(from),
             mcp: McpServer::read_all(from),
             turns: Turns::read(from),
+            background: Background::read(from),
             tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),

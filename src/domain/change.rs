@@ -49,7 +49,7 @@ pub enum ChangeKind {
     TurnQueued = 1,
     /// An attempt at a background turn began.
     TurnStarted = 2,
-    /// An attempt failed, and another one follows.
+    /// An attempt failed, or the server was shut down in it, and another one follows.
     TurnRequeued = 3,
     /// A turn ended and made no version.
     TurnEnded = 4,

@@ -115,6 +115,25 @@ impl Outputs {
         self.slots.push(Slot::Closed(entry));
     }
 
+    /// Takes in an output of a turn that is taken up again: a run of a tool that has not ended is still open.
+    pub fn resume(&mut self, entry: &Arc<Entry>) {
+        let is_open = entry.completed_at.is_none() && matches!(entry.body, Body::ToolExecution(_));
+        self.slots.push(if is_open { Slot::Open(Box::new((**entry).clone())) } else { Slot::Closed(entry.clone()) });
+    }
+
+    /// The runs of tools that have not ended.
+    pub fn open_runs(&self) -> Vec<(EntryId, String)> {
+        let open = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Open(entry) => Some(entry),
+            Slot::Closed(_) => None,
+        });
+        open.filter_map(|entry| match &entry.body {
+            Body::ToolExecution(run) => Some((entry.id, run.name.clone())),
+            _ => None,
+        })
+        .collect()
+    }
+
     /// How many outputs have begun.
     pub fn len(&self) -> usize {
         self.slots.len()

@@ -40,6 +40,13 @@ pub struct TurnRequest {
     pub expiry: Option<Expiry>,
 }
 
+impl TurnRequest {
+    /// Whether its caller is answered as soon as the turn is queued.
+    pub fn leaves_at_once(&self) -> bool {
+        self.background.as_ref().is_some_and(|background| !background.waits)
+    }
+}
+
 /// What becomes of the turn in flight on the same conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
@@ -70,6 +77,8 @@ pub struct Background {
     pub priority: i32,
     /// How often it may be tried; `None`: as often as the configuration says.
     pub max_attempts: Option<u32>,
+    /// The caller waits for its end all the same. No part of the turn: it is not stored.
+    pub waits: bool,
     /// Turns of one key wait in one line, and the lines take turns. At most 128 bytes; may be empty.
     pub fairness_key: String,
 }

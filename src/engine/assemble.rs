@@ -82,6 +82,11 @@ impl Assembler {
         Assembler { author, tools, outputs: 0, message: None, calls, owns, finish: None }
     }
 
+    /// So many outputs were there before.
+    pub(super) fn goes_on_after(&mut self, outputs: usize) {
+        self.outputs = u32::try_from(outputs).unwrap_or(u32::MAX);
+    }
+
     /// Who writes at the moment.
     pub(super) fn author(&self) -> &Arc<Author> {
         &self.author

@@ -22,6 +22,13 @@ pub(super) fn store(error: store::Error) -> Failure {
             let text = format!("{count} later versions descend from this one: set `force` to delete them too");
             Failure::new(Reason::HasSuccessors, text).with("successors", count.to_string())
         }
+        store::Error::RevisionGone { oldest } => {
+            let text = format!(
+                "changes before revision {oldest} are not kept any more (watch.retention, watch.max_mib): begin with the oldest \
+                 one (`from_oldest`), and read anew what has to be known of the time before"
+            );
+            Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
+        }
         store::Error::Exists => {
             Failure::new(Reason::VersionExists, "a version with this id is in the store, with other content")
         }
@@ -31,13 +38,6 @@ pub(super) fn store(error: store::Error) -> Failure {
                  no new turns until there is room"
             );
             Failure::new(Reason::StoreFailed, text).retry_after_ms(30_000)
-        }
-        store::Error::RevisionGone { oldest } => {
-            let text = format!(
-                "what happened before revision {oldest} is kept no more (watch.retention, watch.max_mib): begin again with the \
-                 oldest change that is kept, and read anew what has to be known of the time before"
-            );
-            Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
         }
         store::Error::Failed(cause) => {
             tracing::error!(%cause, "the store failed");

@@ -195,6 +195,11 @@ impl Live {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether its events are held back until they are on disk.
+    pub(super) fn is_held(&self) -> bool {
+        self.detached
+    }
+
     /// Notes that a model is asked now.
     pub(super) fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);

@@ -7,14 +7,17 @@
 //! back until they are, or until the turn has ended; if nobody reads it, nothing is written before the end.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::sync::{Notify, watch};
 
 use super::failures;
-use crate::domain::{Event, EventKind, Failure, Time, Turn, TurnId};
+use crate::domain::{Entry, Event, EventKind, Failure, Time, Turn, TurnId};
 
 /// The events of one turn, so far.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct Log {
     progress: watch::Sender<Progress>,
     /// Wakes whoever writes events to disk before readers see them; `None`: they see all at once.
     held: Option<Notify>,
+    /// Only the turn itself appends. Read and set under the lock of the events.
+    closed: AtomicBool,
 }
 
 /// What readers see.
@@ -45,19 +50,19 @@ impl Log {
     /// An empty log.
     pub(super) fn new(turn_id: TurnId) -> Log {
         let (progress, _) = watch::channel(Progress { len: 0, end: None });
-        Log { turn_id, events: Mutex::new(Vec::new()), progress, held: None }
+        Log { turn_id, events: Mutex::new(Vec::new()), progress, held: None, closed: AtomicBool::new(false) }
     }
 
     /// The log of a turn that goes on after these events, all of which are on disk. What follows is held back.
     pub(super) fn held(turn_id: TurnId, events: Vec<Event>) -> Log {
         let (progress, _) = watch::channel(Progress { len: events.len(), end: None });
-        Log { turn_id, events: Mutex::new(events), progress, held: Some(Notify::new()) }
+        Log { turn_id, events: Mutex::new(events), progress, held: Some(Notify::new()), closed: AtomicBool::new(false) }
     }
 
     /// The log of a turn that has ended. The last event must be terminal.
     pub(super) fn ended(turn_id: TurnId, events: Vec<Event>) -> Log {
         let (progress, _) = watch::channel(Progress { len: events.len(), end: Some(Ending::Ended) });
-        Log { turn_id, events: Mutex::new(events), progress, held: None }
+        Log { turn_id, events: Mutex::new(events), progress, held: None, closed: AtomicBool::new(true) }
     }
 
     /// The turn that it belongs to.
@@ -67,7 +72,10 @@ impl Log {
 
     /// Appends events in one go and wakes the readers.
     pub(super) fn push(&self, at: Time, kinds: impl IntoIterator<Item = EventKind>) {
-        let mut events = self.lock();
+        self.append(self.lock(), at, kinds);
+    }
+
+    fn append(&self, mut events: MutexGuard<'_, Vec<Event>>, at: Time, kinds: impl IntoIterator<Item = EventKind>) {
         let mut ended = false;
         for kind in kinds {
             debug_assert!(!ended, "nothing follows the terminal event");
@@ -81,6 +89,46 @@ impl Log {
             Some(held) if !ended => held.notify_one(),
             Some(_) | None => {
                 self.progress.send_replace(Progress { len, end: ended.then_some(Ending::Ended) });
+            }
+        }
+    }
+
+    /// Appends an event that is none of the turn's own doing, unless the turn is closed.
+    pub(super) fn note(&self, at: Time, kind: EventKind) {
+        let events = self.lock();
+        if !self.closed.load(Ordering::Relaxed) {
+            self.append(events, at, [kind]);
+        }
+    }
+
+    /// From here on only the turn itself appends to its log: what it counts and stores is what there is.
+    pub(super) fn close(&self) {
+        let _events = self.lock();
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last thing that happened is that the turn waits for another attempt.
+    pub(super) fn ends_requeued(&self) -> bool {
+        matches!(self.lock().last().map(|event| &event.kind), Some(EventKind::TurnRequeued { .. }))
+    }
+
+    /// The inputs of the turn, once it has begun.
+    pub(super) fn inputs(&self) -> Option<Arc<[Arc<Entry>]>> {
+        self.lock().iter().find_map(|event| match &event.kind {
+            EventKind::ResponseStarted { inputs, .. } => Some(inputs.clone()),
+            _ => None,
+        })
+    }
+
+    /// Brings the log of a turn that is taken up again to what was written of it: `told` begins as the log does, or goes on
+    /// where another event came in between.
+    pub(super) fn catch_up(&self, told: &[Event]) {
+        let same = |(here, there): &(&Event, &Event)| here.kind == there.kind;
+        let common = self.lock().iter().zip(told).take_while(same).count();
+        for event in &told[common..] {
+            let is_there = self.lock()[common..].iter().any(|here| here.kind == event.kind);
+            if !is_there {
+                self.push(event.created_at, [event.kind.clone()]);
             }
         }
     }

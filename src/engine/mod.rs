@@ -5,6 +5,7 @@
 mod agents;
 mod ask;
 mod assemble;
+mod background;
 mod budgets;
 mod compiles;
 mod decide;
@@ -42,6 +43,7 @@ use tracing::Instrument;
 
 pub use self::{
     agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget},
+    background::{BackgroundOptions, Limits},
     budgets::WindowBudget,
     declare_agents::DeclaredAgent,
     list_models::{ListedModel, ListedProvider},
@@ -53,6 +55,7 @@ pub use self::{
     watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
 };
 use self::{
+    background::Background,
     budgets::Budgets,
     compiles::Compiles,
     history::Histories,
@@ -60,13 +63,13 @@ use self::{
     live::{Attachment, Live, Opening, Stop, Tree},
     models::Models,
     plan::{Plan, Terms},
-    registry::{Refused, Registry},
+    registry::{Place, Refused, Registry},
     run::Run,
     watch::Watching,
 };
 use crate::{
     domain::{
-        Failure, Turn, TurnId,
+        EventKind, Failure, Turn, TurnId,
         request::{Base, RequestKey, TurnRequest},
     },
     store::Store,
@@ -96,6 +99,8 @@ pub struct Options {
     pub max_handoffs: u32,
     /// Tools that one turn runs at once.
     pub max_parallel_tools: usize,
+    /// How background turns are run.
+    pub background: BackgroundOptions,
     /// Ceilings on what all turns may spend.
     pub budgets: Vec<WindowBudget>,
 }
@@ -111,6 +116,7 @@ struct Shared {
     models: Models,
     budgets: Budgets,
     tools: Tools,
+    background: Background,
     compiles: Compiles,
     options: Options,
     registry: Arc<Registry>,
@@ -140,6 +146,15 @@ pub struct Caller {
 pub struct Handle {
     log: Arc<Log>,
     attachment: Option<Attachment>,
+}
+
+/// What became of a request for a turn.
+#[derive(Debug)]
+pub enum Submitted {
+    /// The turn can be followed.
+    Followed(Handle),
+    /// The turn was queued, and its caller does not wait for it: the turn as it stands.
+    Queued(Box<Turn>),
 }
 
 /// Why a turn made no version.
@@ -183,6 +198,7 @@ impl Engine {
             hasher: RandomState::new(),
             models,
             tools,
+            background: Background::new(options.background.clone()),
             compiles: Compiles::new(),
             budgets: Budgets::new(store.clone(), windows),
             store,
@@ -192,20 +208,21 @@ impl Engine {
     }
 
     /// Runs a turn, or finds the one that the same request made before.
-    pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Handle, Failure> {
+    pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         let Some(key) = request.request.clone() else { return self.start(request, caller).await };
         let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();
         let _one_at_a_time = self.shared.preparing[shard].lock().await;
-        match self.repeated(&key)? {
-            Some(handle) => Ok(handle),
-            None => self.start(request, caller).await,
+        match self.repeated(&key).await? {
+            Repeated::InFlight(live) => Ok(self.followed(&live, &request, &caller)),
+            Repeated::Ended(ended) => Ok(Submitted::Followed(replay(*ended))),
+            Repeated::No => self.start(request, caller).await,
         }
     }
 
     /// Re-attaches to a turn, running or ended.
     pub async fn resume(&self, id: TurnId, after_sequence: u64) -> Result<Reader, Failure> {
-        if let Some(live) = self.shared.registry.get(id) {
-            return Ok(attach(&live).reader(after_sequence));
+        if let Some(live) = self.shared.background_turn(id).await? {
+            return Ok(self.shared.attach(&live).reader(after_sequence));
         }
         match self.shared.ended(id).await? {
             Some(ended) => Ok(replay(ended).reader(after_sequence)),
@@ -215,7 +232,7 @@ impl Engine {
 
     /// Reads a turn, running or ended.
     pub async fn turn(&self, id: TurnId) -> Result<Turn, Failure> {
-        if let Some(live) = self.shared.registry.get(id) {
+        if let Some(live) = self.shared.background_turn(id).await? {
             return Ok(live.snapshot());
         }
         match self.shared.ended(id).await? {
@@ -226,6 +243,9 @@ impl Engine {
 
     /// Stops a turn and returns it as it ended.
     pub async fn cancel(&self, id: TurnId) -> Result<Turn, Failure> {
+        if self.shared.cancel_waiting(id, Stop::Cancelled).await? {
+            return self.turn(id).await;
+        }
         let Some(live) = self.shared.registry.get(id) else { return self.turn(id).await };
         live.stop(Stop::Cancelled);
         // Either way the turn has ended.
@@ -241,6 +261,7 @@ impl Engine {
     /// Takes no more turns, lets those in flight finish until the deadline, then stops them and waits for their end.
     pub async fn drain(&self, deadline: Instant) {
         self.shared.registry.drain();
+        self.shared.background.stop();
         self.shared.tasks.close();
         if tokio::time::timeout_at(deadline, self.shared.tasks.wait()).await.is_err() {
             self.shared.registry.stop_all(Stop::Shutdown);
@@ -250,43 +271,95 @@ impl Engine {
     }
 
     /// The turn that the same request made before.
-    fn repeated(&self, key: &RequestKey) -> Result<Option<Handle>, Failure> {
+    async fn repeated(&self, key: &RequestKey) -> Result<Repeated, Failure> {
         let shared = &self.shared;
         if let Some(live) = shared.registry.by_request(&key.id) {
             let same = live.request.as_ref().is_some_and(|request| request.fingerprint == key.fingerprint);
-            return if same { Ok(Some(attach(&live))) } else { Err(failures::request_id_reused(live.log.turn_id())) };
+            let reused = || failures::request_id_reused(live.log.turn_id());
+            return if same { Ok(Repeated::InFlight(live)) } else { Err(reused()) };
         }
-        let Some((id, fingerprint)) = shared.store.request(&key.id).map_err(failures::store)? else { return Ok(None) };
+        let Some((id, fingerprint)) = shared.store.request(&key.id).map_err(failures::store)? else {
+            return Ok(Repeated::No);
+        };
         if fingerprint != key.fingerprint {
             return Err(failures::request_id_reused(id));
         }
+        if let Some(live) = shared.background_turn(id).await? {
+            return Ok(Repeated::InFlight(live));
+        }
         let ended = shared.store.turn(id).map_err(failures::store)?;
-        Ok(ended.map(replay))
+        Ok(ended.map_or(Repeated::No, |ended| Repeated::Ended(Box::new(ended))))
     }
 
-    async fn start(&self, request: TurnRequest, caller: Caller) -> Result<Handle, Failure> {
+    /// A turn in flight, as this caller wants it.
+    fn followed(&self, live: &Arc<Live>, request: &TurnRequest, caller: &Caller) -> Submitted {
+        if request.leaves_at_once() && !caller.streaming {
+            Submitted::Queued(Box::new(live.snapshot()))
+        } else {
+            Submitted::Followed(self.shared.attach(live))
+        }
+    }
+
+    async fn start(&self, mut request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         let shared = &self.shared;
         shared.registry.room().map_err(|refused| shared.refuse(refused))?;
         if request.store {
             shared.store.accepts_turns().map_err(failures::store)?;
         }
+        let id = if request.store { shared.ids.next() } else { shared.ids.untraceable() };
+        let conflict = shared.resolve_conflict(id, &mut request).await?;
+        if request.background.is_some() {
+            return self.queue(id, request, conflict, caller).await;
+        }
         let now = Instant::now();
         let longest = now + shared.options.turn_timeout;
         let terms = Terms {
-            id: if request.store { shared.ids.next() } else { shared.ids.untraceable() },
+            id,
             stream: caller.streaming,
             require_head: matches!(request.base, Base::Append { require_head: true, .. }),
             deadline: caller.deadline.map_or(longest, |deadline| deadline.min(longest)),
             timeout: caller.deadline.is_none_or(|deadline| longest < deadline).then_some(shared.options.turn_timeout),
             key: caller.key.clone(),
+            inputs: None,
         };
         let key = request.request.clone();
+        let policy = request.concurrency;
         let ground = shared.ground(&request).await?;
         let plan = plan::plan(request, ground, terms)?;
-        self.launch(plan, key, caller)
+        let conflict = conflict.with.map(|other| EventKind::TurnConflict { other, policy, newcomer: true });
+        self.launch(plan, key, caller, conflict).map(Submitted::Followed)
     }
 
-    fn launch(&self, plan: Plan, request: Option<RequestKey>, caller: Caller) -> Result<Handle, Failure> {
+    /// Queues a turn that outlives its call.
+    async fn queue(
+        &self,
+        id: TurnId,
+        request: TurnRequest,
+        conflict: background::Conflict,
+        caller: Caller,
+    ) -> Result<Submitted, Failure> {
+        let leaves = request.leaves_at_once() && !caller.streaming;
+        let turn = self.shared.accept(id, request, conflict.with, &caller).await?;
+        if leaves {
+            return Ok(Submitted::Queued(Box::new(turn)));
+        }
+        match self.shared.background_turn(id).await? {
+            Some(live) => Ok(Submitted::Followed(self.shared.attach(&live))),
+            // So fast.
+            None => match self.shared.ended(id).await? {
+                Some(ended) => Ok(Submitted::Followed(replay(ended))),
+                None => Err(failures::no_turn(id)),
+            },
+        }
+    }
+
+    fn launch(
+        &self,
+        plan: Plan,
+        request: Option<RequestKey>,
+        caller: Caller,
+        conflict: Option<EventKind>,
+    ) -> Result<Handle, Failure> {
         let shared = &self.shared;
         let created_at = ids::now();
         let live = Live::new(Opening {
@@ -301,17 +374,30 @@ impl Engine {
         });
         let live = Arc::new(if plan.store { live.seen_in(Tree::of(&plan)) } else { live });
         let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
-        live.log.push(created_at, [run::started(&plan)]);
-        let handle = attach(&live);
+        live.log.push(created_at, [run::started(&plan)].into_iter().chain(conflict));
+        let handle = shared.attach(&live);
         let span = tracing::info_span!("turn", id = %plan.id, model = %plan.lead.settings.model);
-        let run = Run { shared: shared.clone(), place, plan };
+        let ending = Ending { shared: shared.clone(), id: plan.id, place: Some(place) };
+        let run = Run { shared: shared.clone(), live, plan, job: None, resumed: None };
+        let run = async move {
+            let _ending = ending;
+            run.run().await
+        };
         // Boxed: on its way to its thread and at its end a task is moved several times, as large as all that it may ever hold.
-        shared.tasks.spawn(Box::pin(run.run().instrument(span)));
+        shared.tasks.spawn(Box::pin(run.instrument(span)));
         Ok(handle)
     }
 }
 
 impl Shared {
+    /// Somebody follows a turn.
+    fn attach(self: &Arc<Shared>, live: &Arc<Live>) -> Handle {
+        if live.is_held() {
+            self.show(live);
+        }
+        Handle { log: live.log.clone(), attachment: Some(live.attach()) }
+    }
+
     fn refuse(&self, refused: Refused) -> Failure {
         match refused {
             Refused::Full => failures::overloaded(self.options.max_in_flight),
@@ -347,8 +433,25 @@ impl Shared {
     }
 }
 
-fn attach(live: &Arc<Live>) -> Handle {
-    Handle { log: live.log.clone(), attachment: Some(live.attach()) }
+/// The turn that the same request made before.
+enum Repeated {
+    No,
+    InFlight(Arc<Live>),
+    Ended(Box<Ended>),
+}
+
+/// Dropped when a turn has ended, also if its task panics: those that wait for it come forward.
+struct Ending {
+    shared: Arc<Shared>,
+    id: TurnId,
+    place: Option<Place>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        drop(self.place.take());
+        self.shared.turn_ended(self.id);
+    }
 }
 
 fn replay(ended: Ended) -> Handle {

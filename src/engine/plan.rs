@@ -16,7 +16,7 @@ use crate::{
         Entry, Failure, Reason, Settings, Spend, TurnId,
         entry::{Body, EntryDraft, Role},
         ids::EntryKind,
-        request::{Forwarding, ToolUse, TurnRequest},
+        request::{Expiry, Forwarding, ToolUse, TurnRequest},
         sequence::{self, Ending},
     },
     store::Stored,
@@ -55,6 +55,10 @@ pub(super) struct Plan {
     pub(super) key: Option<Secret>,
     /// What the turns of the kept history used.
     pub(super) spend: Spend,
+    /// Told of its end.
+    pub(super) callback_url: Option<String>,
+    /// When the tree goes that it begins.
+    pub(super) expiry: Option<Expiry>,
 }
 
 /// What the model is asked.
@@ -74,6 +78,8 @@ pub(super) struct Terms {
     pub(super) deadline: Instant,
     pub(super) timeout: Option<Duration>,
     pub(super) key: Option<Secret>,
+    /// The inputs, if readers were told of them before: those of the request, as entries.
+    pub(super) inputs: Option<Arc<[Arc<Entry>]>>,
 }
 
 /// Decides what a turn does on this ground.
@@ -82,7 +88,7 @@ pub(super) fn plan(
     (ground, lead, target): (Ground, Lead, Option<Arc<Target>>),
     terms: Terms,
 ) -> Result<Plan, Failure> {
-    let TurnRequest { inputs, store, skip_completion, forwarding, tool_use, .. } = request;
+    let TurnRequest { inputs, store, skip_completion, forwarding, tool_use, callback_url, expiry, .. } = request;
     let now = ids::now();
     let decide::Decided { answers, agreed } = decide::decide(&ground.waiting, &tool_use, &inputs, now)?;
     check_skipped(skip_completion, &agreed)?;
@@ -100,8 +106,10 @@ pub(super) fn plan(
     if asks && agreed.is_empty() && !waits {
         require_question(&ground, &inputs)?;
     }
-    let inputs: Arc<[Arc<Entry>]> =
-        inputs.into_iter().map(|draft| Arc::new(draft.into_entry(ids::entry_uuid(), now))).collect();
+    let inputs: Arc<[Arc<Entry>]> = match terms.inputs {
+        Some(told) => told,
+        None => inputs.into_iter().map(|draft| Arc::new(draft.into_entry(ids::entry_uuid(), now))).collect(),
+    };
     check_key(terms.key.is_some(), target.as_deref())?;
     let question = match (ground.history, target) {
         (Some(history), Some(target)) if asks => Some(ask(target, &lead.settings, &history, &inputs, terms.stream)?),
@@ -127,6 +135,8 @@ pub(super) fn plan(
         forwarding,
         key: terms.key,
         spend: ground.spend,
+        callback_url,
+        expiry,
     })
 }
 

@@ -15,7 +15,11 @@ impl Engine {
         let journaled = self.shared.blocking(move || shared.store.journaled()).await?.map_err(failures::store)?;
         let mut kept = 0;
         for turn in journaled {
-            kept += usize::from(self.shared.keep(turn).await?);
+            let job = self.shared.store.job(turn.ended.turn.id).map_err(failures::store)?;
+            // A background turn goes on where it was.
+            if job.is_none() {
+                kept += usize::from(self.shared.keep(turn).await?);
+            }
         }
         Ok(kept)
     }

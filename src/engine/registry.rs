@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::live::{Live, Stop};
-use crate::domain::{EventKind, Turn, TurnId, TurnState};
+use crate::domain::{ConversationId, EventKind, Turn, TurnId, TurnState};
 
 /// Turns in flight, by id and by request id.
 #[derive(Debug)]
@@ -56,13 +56,20 @@ impl Registry {
 
     /// Takes a turn in. It stays until the returned place is dropped.
     pub(super) fn admit(self: &Arc<Registry>, live: Arc<Live>) -> Result<Place, Refused> {
-        let mut turns = self.lock();
+        let turns = self.lock();
         if turns.draining {
             return Err(Refused::Draining);
         }
         if turns.by_id.len() >= self.max {
             return Err(Refused::Full);
         }
+        drop(turns);
+        Ok(self.hold(live))
+    }
+
+    /// Takes a turn in that waits in a queue of its own, whose limits hold for it.
+    pub(super) fn hold(self: &Arc<Registry>, live: Arc<Live>) -> Place {
+        let mut turns = self.lock();
         if let Some(request) = &live.request {
             turns.by_request.insert(request.id.clone(), live.clone());
         }
@@ -73,7 +80,7 @@ impl Registry {
         drop(turns);
         // Others may have been faster since.
         self.admitted.send_modify(|admitted| *admitted = number.max(*admitted));
-        Ok(Place { registry: self.clone(), live, number })
+        Place { registry: self.clone(), live, number }
     }
 
     /// How many turns were ever admitted, and each that is.
@@ -86,6 +93,13 @@ impl Registry {
         let turns = self.lock();
         let later = turns.by_number.range(number + 1..).map(|(_, live)| live.clone());
         (later.collect(), turns.admitted)
+    }
+
+    /// The turns in flight that run on a version.
+    pub(super) fn bases(&self) -> Vec<(ConversationId, TurnId)> {
+        let turns = self.lock();
+        let running = turns.by_id.values().filter(|live| !live.log.has_ended());
+        running.filter_map(|live| Some((live.opening().parent_id?, live.log.turn_id()))).collect()
     }
 
     /// Whether there is room for a turn, and the server takes any.
@@ -118,6 +132,7 @@ impl Registry {
 }
 
 /// A turn's place among those in flight, given free when dropped: also when the turn's task panics.
+#[derive(Debug)]
 pub(super) struct Place {
     registry: Arc<Registry>,
     pub(super) live: Arc<Live>,

@@ -13,26 +13,52 @@ use super::{
     failures,
     history::History,
     ids,
-    live::Stop,
+    live::{Live, Stop},
     plan::{Plan, Question},
-    registry::Place,
-    rounds::Rounds,
+    rounds::{self, Rounds},
 };
 use crate::{
     domain::{
         Entry, EventKind, Failure, FinishReason, Omission, Reason, Settings, Time, Turn, TurnState, Version,
         change::labels, event::Author, fold::Outputs, sequence,
     },
-    store::{self, Charge, Commit, Ended, Ending, Stored},
+    store::{self, Charge, Commit, Ended, Ending, JobEnd, Journaled, Stored},
     upstream::estimate::weigh,
 };
 
 /// A turn that runs.
 pub(super) struct Run {
     pub(super) shared: Arc<Shared>,
-    pub(super) place: Place,
+    pub(super) live: Arc<Live>,
     pub(super) plan: Plan,
+    /// It is a background turn.
+    pub(super) job: Option<JobEnd>,
+    /// A crash cut it off while tools ran.
+    pub(super) resumed: Option<Resumed>,
 }
+
+/// A turn that a crash cut off while tools ran: none of them is run again.
+pub(super) struct Resumed {
+    /// What was written of it.
+    pub(super) journaled: Journaled,
+    /// In which generation it is written next.
+    pub(super) generation: u32,
+    /// The model is asked to go on. Otherwise the turn ends with what it has.
+    pub(super) goes_on: bool,
+}
+
+/// How a run came to its end.
+pub(super) enum End {
+    /// The turn has ended, and its readers know.
+    Ended,
+    /// A background turn failed before anything came out; its readers don't know yet.
+    Failed(Failure),
+    /// The server goes down: a background turn goes on when it is back.
+    Suspended,
+}
+
+/// The inputs of a turn.
+pub(super) type Inputs = Arc<[Arc<Entry>]>;
 
 /// What came of asking the model.
 struct Outcome {
@@ -56,18 +82,30 @@ struct Outcome {
 
 struct Cut {
     failure: Failure,
-    /// Somebody wanted it so.
-    cancelled: bool,
+    /// Who wanted it so; `None`: it failed.
+    stop: Option<Stop>,
+}
+
+impl Cut {
+    /// Somebody did not want the turn any more.
+    fn is_cancelled(&self) -> bool {
+        matches!(self.stop, Some(Stop::Cancelled | Stop::Abandoned | Stop::Superseded))
+    }
 }
 
 impl Run {
-    /// Runs the turn to its terminal event.
-    pub(super) async fn run(mut self) {
+    /// Runs the turn to its terminal event; a background turn that may be tried again only as far as that is known.
+    pub(super) async fn run(mut self) -> End {
         let question = self.plan.question.take();
         let mut outcome = match &question {
             Some(question) if !(self.plan.waits && self.plan.agreed.is_empty()) => self.ask(question).await,
             Some(_) | None => Outcome::unasked(&self.plan),
         };
+        if self.job.is_some()
+            && let Some(end) = self.unfinished(&mut outcome).await
+        {
+            return end;
+        }
         let turn = self.close(&mut outcome);
         let Outcome { purse, kept, journaled, history, .. } = outcome;
         let charges = purse.as_ref().map(Purse::charges).unwrap_or_default();
@@ -77,16 +115,42 @@ impl Run {
             self.remember(&turn, &stored, &question, history, known);
         }
         self.announce(turn);
+        End::Ended
+    }
+
+    /// The end of a background turn that is none: it goes on later, or nothing came of this attempt.
+    async fn unfinished(&self, outcome: &mut Outcome) -> Option<End> {
+        match outcome.cut.as_ref()?.stop {
+            Some(Stop::Shutdown) => {
+                self.live.log.suspend();
+                return Some(End::Suspended);
+            }
+            Some(Stop::Cancelled | Stop::Abandoned | Stop::Superseded) => return None,
+            Some(Stop::Deadline) | None => {}
+        }
+        if outcome.outputs.so_far().next().is_some() {
+            return None;
+        }
+        if let Some(purse) = outcome.purse.take() {
+            self.charge(&purse.charges()).await;
+        }
+        self.forget_journaled(outcome.journaled).await;
+        outcome.cut.take().map(|cut| End::Failed(cut.failure))
     }
 
     async fn ask(&self, question: &Question) -> Outcome {
-        let live = &self.place.live;
+        let live = &self.live;
         let mut stop = pin!(live.stopped(self.plan.deadline, self.shared.options.grace));
         let settings = &self.plan.lead.settings;
         let author = Author { model: question.target.name.clone(), agent_id: settings.agent_id.clone() };
         let assembler = Assembler::new(author, Arc::default());
         let mut progress = Progress::new(&self.plan, question, assembler, self.purse());
-        let cut = {
+        if let Some(resumed) = &self.resumed {
+            progress.resume(resumed, &question.target.name);
+        }
+        let cut = if self.resumed.as_ref().is_some_and(|resumed| !resumed.goes_on) {
+            Some(Cut { failure: rounds::interrupted(), stop: None })
+        } else {
             let mut working = pin!(self.work(question, &mut progress));
             let result = tokio::select! {
                 biased;
@@ -98,7 +162,7 @@ impl Run {
                 result = &mut working => Ok(result),
             };
             match result {
-                Ok(ended) => ended.err().map(|failure| Cut { failure, cancelled: false }),
+                Ok(ended) => ended.err().map(|failure| Cut { failure, stop: None }),
                 Err(why) => Some(self.cut_by(why)),
             }
         };
@@ -108,15 +172,19 @@ impl Run {
 
     async fn work(&self, question: &Question, progress: &mut Progress) -> Result<(), Failure> {
         let led = self.shared.equip(&self.plan.lead, &self.plan.forwarding).await?;
-        Rounds::new(&self.shared, &self.place, &self.plan, question, led, progress).work().await
+        let is_resumed = self.resumed.is_some();
+        Rounds::new(&self.shared, &self.live, &self.plan, question, led, progress).work(is_resumed).await
     }
 
     fn cut_by(&self, why: Stop) -> Cut {
         let model = &self.plan.lead.settings.model;
         let (reason, text) = match (why, self.plan.timeout) {
-            (Stop::Cancelled | Stop::Superseded, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
+            (Stop::Cancelled, _) => (Reason::TurnCancelled, "the turn was cancelled".to_owned()),
             (Stop::Abandoned, _) => {
                 (Reason::TurnCancelled, "the turn was cancelled because its caller left".to_owned())
+            }
+            (Stop::Superseded, _) => {
+                (Reason::TurnCancelled, "the turn was stopped because another one took its place".to_owned())
             }
             (Stop::Deadline, None) => (Reason::Timeout, format!("the call's deadline passed before {model} was done")),
             (Stop::Deadline, Some(timeout)) => {
@@ -128,8 +196,7 @@ impl Run {
             }
             (Stop::Shutdown, _) => (Reason::ShuttingDown, format!("the server shut down before {model} was done")),
         };
-        let cancelled = matches!(why, Stop::Cancelled | Stop::Abandoned);
-        Cut { failure: Failure::new(reason, text), cancelled }
+        Cut { failure: Failure::new(reason, text), stop: Some(why) }
     }
 
     fn purse(&self) -> Purse {
@@ -140,6 +207,7 @@ impl Run {
 
     /// The turn as it ended, before it is stored. Announces the entries that end with it.
     fn close(&self, outcome: &mut Outcome) -> Turn {
+        self.live.log.close();
         let cut = outcome.cut.take();
         let Total { usage, cost, models } = std::mem::take(&mut outcome.total);
         let (outputs, finish) = (&mut outcome.outputs, outcome.finish);
@@ -152,14 +220,14 @@ impl Run {
         let outputs: Vec<_> = outputs.so_far().collect();
         let waits = self.plan.waits || outcome.hands_back || !self.waiting_after(&outputs).is_empty();
         let state = match &cut {
-            Some(cut) if outputs.is_empty() && cut.cancelled => TurnState::Cancelled,
+            Some(cut) if outputs.is_empty() && cut.is_cancelled() => TurnState::Cancelled,
             Some(_) if outputs.is_empty() => TurnState::Failed,
             Some(_) => TurnState::Incomplete,
             None if !whole => TurnState::Incomplete,
             None if waits && self.plan.asks => TurnState::RequiresAction,
             None => TurnState::Completed,
         };
-        let live = &self.place.live;
+        let live = &self.live;
         live.log.push(now, closed.into_iter().map(|entry| EventKind::EntryDone { entry }));
         let made_version = !matches!(state, TurnState::Failed | TurnState::Cancelled);
         Turn {
@@ -199,6 +267,8 @@ impl Run {
             self.charge(&charges).await;
             return (turn, None);
         }
+        // What is written here tells all: nothing may be written beside it.
+        *self.live.sealed.lock().await = true;
         if turn.conversation_id.is_none() {
             self.keep_failed(&turn, charges).await;
             return (turn, None);
@@ -248,15 +318,15 @@ impl Run {
             kept: self.plan.kept,
             inputs: self.plan.inputs.to_vec(),
             turn: turn.clone(),
-            events: self.place.live.log.snapshot_with(ended_at(turn), terminal(turn)),
-            request: self.place.live.request.as_ref().map(|request| (request.id.clone(), request.fingerprint)),
+            events: self.live.log.snapshot_with(ended_at(turn), terminal(turn)),
+            request: self.live.request.as_ref().map(|request| (request.id.clone(), request.fingerprint)),
             require_head,
             charges: charges.to_vec(),
             journaled,
-            job: None,
+            job: self.job,
             at: ended_at(turn),
-            callback_url: None,
-            expires_at: None,
+            callback_url: self.plan.callback_url.clone(),
+            expires_at: self.plan.expiry.map(|expiry| expiry.from(turn.created_at)),
         };
         self.shared.store.commit(commit).await
     }
@@ -285,7 +355,7 @@ impl Run {
         let ended = Ended {
             turn: turn.clone(),
             inputs: self.plan.inputs.to_vec(),
-            events: self.place.live.log.snapshot_with(ended_at(turn), terminal(turn)),
+            events: self.live.log.snapshot_with(ended_at(turn), terminal(turn)),
             request_fingerprint: None,
             kept: self.plan.kept,
         };
@@ -302,8 +372,8 @@ impl Run {
             at: ended_at(turn),
             root_id: parent.map_or(self.plan.id.conversation(), |parent| parent.root_id),
             labels: labels(&self.plan.lead.kept.metadata),
-            callback_url: None,
-            job: None,
+            callback_url: self.plan.callback_url.clone(),
+            job: self.job,
         }
     }
 
@@ -335,19 +405,23 @@ impl Run {
 
     /// The terminal event: after the commit, so that whoever sees it can read the version.
     fn announce(self, turn: Turn) {
-        let live = &self.place.live;
         tracing::debug!(state = ?turn.state, finish = ?turn.finish_reason, events = turn.last_sequence, "the turn ended");
-        if let Some(failure) = &turn.error {
-            log_failure(&turn, failure);
-        }
-        let at = ended_at(&turn);
-        let last = terminal(&turn);
         if self.shared.options.log_content {
             tracing::info!(target: "causerie::content", inputs = ?self.plan.inputs, outputs = ?turn.outputs, "content");
         }
-        live.end(turn);
-        live.log.push(at, [last]);
+        tell(&self.live, turn);
     }
+}
+
+/// Tells readers how a turn has ended, after it is on disk.
+pub(super) fn tell(live: &Live, turn: Turn) {
+    if let Some(failure) = &turn.error {
+        log_failure(&turn, failure);
+    }
+    let at = ended_at(&turn);
+    let last = terminal(&turn);
+    live.end(turn);
+    live.log.push(at, [last]);
 }
 
 /// The reason and where it comes from. The message may quote what others wrote.
@@ -375,7 +449,8 @@ fn ended_at(turn: &Turn) -> Time {
     turn.completed_at.unwrap_or(turn.created_at)
 }
 
-fn terminal(turn: &Turn) -> EventKind {
+/// The terminal event of a turn.
+pub(super) fn terminal(turn: &Turn) -> EventKind {
     match (&turn.error, turn.state) {
         (Some(failure), TurnState::Failed | TurnState::Cancelled) => {
             let failure = failure.clone().with("turn_id", turn.id.to_string());

@@ -15,8 +15,8 @@ use super::{
     stream, transfer,
 };
 use crate::{
-    domain::{ConversationId, Failure, request::TurnRequest},
-    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, Secret, TreeCursor},
+    domain::{ConversationId, Failure, Reason, request::TurnRequest},
+    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, Reader, Secret, Submitted, TreeCursor},
     proto::{self, conversation_service_server::ConversationService},
 };
 
@@ -38,7 +38,10 @@ impl Service {
     async fn run(&self, call: &Call, request: Result<TurnRequest, Failure>) -> Result<Response<proto::Turn>, Status> {
         let request = request.map_err(call.refused())?;
         let caller = Caller { deadline: call.deadline, streaming: false, key: call.key.clone() };
-        let handle = self.engine.submit(request, caller).await.map_err(call.refused())?;
+        let handle = match self.engine.submit(request, caller).await.map_err(call.refused())? {
+            Submitted::Followed(handle) => handle,
+            Submitted::Queued(turn) => return Ok(Response::new(convert::turn::write(&turn))),
+        };
         match handle.finished().await {
             Ok(turn) => Ok(Response::new(convert::turn::write(&turn))),
             Err(ended) => Err(status(&ended.failure, &call.id, spent(ended.spent))),
@@ -80,6 +83,14 @@ pub(super) fn spent(tokens: bool) -> Spent {
     if tokens { Spent::Tokens } else { Spent::Nothing }
 }
 
+/// A reader of a turn that was asked for with its events.
+fn followed(submitted: Submitted) -> Result<Reader, Failure> {
+    match submitted {
+        Submitted::Followed(handle) => Ok(handle.reader(0)),
+        Submitted::Queued(_) => Err(Failure::new(Reason::Internal, "a turn with a reader was queued without one")),
+    }
+}
+
 fn row(row: &ConversationRow) -> proto::Conversation {
     convert::version::write(&row.version, row.head, row.expires_at)
 }
@@ -113,7 +124,7 @@ impl ConversationService for Service {
         let reader = match asked.watched {
             Watched::Run(turn) => {
                 let caller = Caller { deadline: call.deadline, streaming: true, key: call.key.clone() };
-                self.engine.submit(*turn, caller).await.map(|handle| handle.reader(0))
+                self.engine.submit(*turn, caller).await.and_then(followed)
             }
             Watched::Resume { turn_id, after_sequence } => self.engine.resume(turn_id, after_sequence).await,
         };

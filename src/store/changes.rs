@@ -200,6 +200,11 @@ impl Log {
         self.newest.load(Ordering::Acquire)
     }
 
+    /// Whether there is something that readers do not see yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.newest() > *self.durable.borrow()
+    }
+
     /// Shows readers what is durable now.
     pub(super) fn publish(&self, revision: u64) {
         self.durable.send_if_modified(|durable| {

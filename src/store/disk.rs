@@ -47,6 +47,9 @@ pub(super) struct Disk {
     log: File,
     path: PathBuf,
     _lock: File,
+    /// All writes in their order: what a crash leaves is the rows of some beginning of it.
+    #[cfg(test)]
+    pub(super) writes: std::sync::Mutex<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
 }
 
 impl From<sled::Error> for Error {
@@ -87,7 +90,14 @@ impl Disk {
         };
         sync_all(path).map_err(io)?;
         let log = File::open(path.join(LOG)).map_err(io)?;
-        Ok(Disk { db, log, path: path.to_owned(), _lock: lock })
+        Ok(Disk {
+            db,
+            log,
+            path: path.to_owned(),
+            _lock: lock,
+            #[cfg(test)]
+            writes: Default::default(),
+        })
     }
 
     /// The value of a key.
@@ -102,14 +112,24 @@ impl Disk {
 
     /// Writes a row. It is durable after the next [`Disk::flush`], and not before any row that was written before it.
     pub(super) fn insert(&self, key: impl AsRef<[u8]>, value: &[u8]) -> Result<(), Error> {
+        #[cfg(test)]
+        self.note(key.as_ref(), Some(value));
         self.db.insert(key, value)?;
         Ok(())
     }
 
     /// Removes a row, if it exists.
     pub(super) fn remove(&self, key: impl AsRef<[u8]>) -> Result<(), Error> {
+        #[cfg(test)]
+        self.note(key.as_ref(), None);
         self.db.remove(key)?;
         Ok(())
+    }
+
+    #[cfg(test)]
+    fn note(&self, key: &[u8], value: Option<&[u8]>) {
+        let mut writes = self.writes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        writes.push((key.to_vec(), value.map(<[u8]>::to_vec)));
     }
 
     /// Rows in the order of their keys; may be read from both ends.

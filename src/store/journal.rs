@@ -48,7 +48,18 @@ impl Store {
         let ids = inner.disk.keys_of(&keys::ALL_JOURNALED).map(|key| Ok(TurnId(keys::last_id(&key?))));
         let ids: Vec<TurnId> = ids.collect::<Result<_, Error>>()?;
         let turns = ids.into_iter().map(|id| inner.journaled(id));
-        turns.filter_map(Result::transpose).collect()
+        turns.filter_map(Result::transpose).map(|found| found.map(|(turn, _)| turn)).collect()
+    }
+
+    /// A turn that a crash cut off, and the generation in which it is written next.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn journaled_turn(&self, id: TurnId) -> Result<Option<(Journaled, u32)>, Error> {
+        let found = self.inner.journaled(id)?;
+        // The other place is free.
+        Ok(found.map(|(turn, place)| (turn, u32::from(place) + 1)))
     }
 
     /// Forgets a turn that was cut off.
@@ -73,12 +84,13 @@ impl Inner {
         self.disk.insert(keys::journaled(id), &[&[place], settings.as_slice()].concat())
     }
 
-    fn journaled(&self, id: TurnId) -> Result<Option<Journaled>, Error> {
+    /// The turn, and the place that holds it.
+    fn journaled(&self, id: TurnId) -> Result<Option<(Journaled, u8)>, Error> {
         let named = self.disk.get(keys::journaled(id.0))?;
         let Some((place, settings)) = named.as_ref().and_then(|row| row.split_first()) else { return Ok(None) };
         let Some((head, row)) = self.row(Row::Journaled(id.0, *place), Part::Log)? else { return Ok(None) };
         let settings = Arc::new(decode_settings(settings)?);
-        Ok(Some(Journaled { ended: head.ended(&row)?, settings }))
+        Ok(Some((Journaled { ended: head.ended(&row)?, settings }, *place)))
     }
 
     /// What names the turn goes first: pieces without it are never read.

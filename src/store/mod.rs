@@ -13,6 +13,8 @@
 mod agents;
 mod changes;
 mod commit;
+#[cfg(test)]
+mod crash_tests;
 mod declare_agents;
 mod delete;
 mod delete_agents;

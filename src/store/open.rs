@@ -77,8 +77,10 @@ pub(super) fn open(options: &Options) -> Result<Inner, OpenError> {
     };
     checked(path, || inner.check_newest())?;
     checked(path, || inner.heal())?;
-    // Deletes that were finished have changes, too.
-    inner.flusher.poke();
+    if inner.log.is_ahead() {
+        // Deletes that were finished now are to be seen, too.
+        inner.flusher.poke();
+    }
     Ok(inner)
 }
 

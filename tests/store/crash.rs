@@ -70,7 +70,7 @@ async fn commit_for_ever(store: Store, seed: u64) {
         println!("acknowledged {}", stored.version.id.0);
         if maker.rng.one_in(10) {
             println!("deleting {}", stored.version.id.0);
-            store.delete(stored.version.id, false).await.expect("deleted");
+            store.delete(stored.version.id, false, Time::default()).await.expect("deleted");
             println!("deleted {}", stored.version.id.0);
         }
     }
@@ -178,7 +178,7 @@ async fn what_an_unfinished_commit_left_does_not_exist() {
     assert!(!raw_keys(dir.path()).contains(&lost_settings), "what is replaced leaves nothing");
 
     let store = open(dir.path());
-    assert_eq!(store.delete(versions[0].version.id, true).await, Ok(2));
+    assert_eq!(store.delete(versions[0].version.id, true, Time::default()).await, Ok(2));
     store.close();
     assert_eq!(keys_but_marks(dir.path()), [b"@".to_vec(), b"W".to_vec()]);
 }

@@ -42,6 +42,10 @@ pub(super) async fn append(store: &Store, maker: &mut Maker, parent: &Stored, ke
         require_head: false,
         charges: Vec::new(),
         journaled: false,
+        job: None,
+        at: Time::of_uuid(id),
+        callback_url: None,
+        expires_at: None,
     };
     store.commit(commit).await.expect("committed")
 }
@@ -66,7 +70,8 @@ pub(super) async fn tree(store: &Store, maker: &mut Maker, size: usize) -> Vec<S
             turn.request_id = Some(format!("request {id}"));
             let events = maker.events(&turn, &inputs);
             let ended = Ended { turn, inputs, events, request_fingerprint: Some([1; 16]), kept };
-            store.commit_failed(ended, &[]).await.expect("committed");
+            let ending = records::ending(&ended, Some(&parent.version));
+            store.commit_failed(ended, ending, &[]).await.expect("committed");
         }
     }
     versions
@@ -78,11 +83,11 @@ async fn a_deleted_tree_leaves_nothing_behind() {
     let store = open(dir.path());
     let mut maker = Maker::new(seed());
     let versions = tree(&store, &mut maker, 60).await;
-    let refused = store.delete(versions[0].version.id, false).await;
+    let refused = store.delete(versions[0].version.id, false, NOW).await;
     assert_eq!(refused, Err(Error::HasSuccessors(59)));
     let (first, last) = (versions[0].version.id.turn(), versions[59].version.id.turn());
     assert_eq!(store.was_deleted(last), Ok(false));
-    assert_eq!(store.delete(versions[0].version.id, true).await, Ok(60));
+    assert_eq!(store.delete(versions[0].version.id, true, NOW).await, Ok(60));
     assert_eq!((store.was_deleted(first), store.was_deleted(last)), (Ok(true), Ok(true)));
     store.close();
     assert_eq!(keys_but_marks(dir.path()), [b"@".to_vec(), b"W".to_vec()]);
@@ -96,7 +101,7 @@ async fn deleting_every_version_from_the_leaves_leaves_nothing_either() {
     let versions = tree(&store, &mut maker, 40).await;
     // Children were made after their parents.
     for stored in versions.iter().rev() {
-        assert_eq!(store.delete(stored.version.id, false).await, Ok(1));
+        assert_eq!(store.delete(stored.version.id, false, NOW).await, Ok(1));
     }
     store.close();
     assert_eq!(keys_but_marks(dir.path()), [b"@".to_vec(), b"W".to_vec()]);
@@ -108,11 +113,12 @@ async fn a_turn_that_fails_on_a_deleted_version_is_not_kept() {
     let store = open(dir.path());
     let mut maker = Maker::new(1);
     let root = tree(&store, &mut maker, 1).await.remove(0);
-    store.delete(root.version.id, false).await.expect("deleted");
+    store.delete(root.version.id, false, NOW).await.expect("deleted");
     let id = maker.uuid();
     let turn = maker.turn(id, Some(root.version.id), Vec::new(), TurnState::Failed);
     let ended = Ended { turn, inputs: Vec::new(), events: Vec::new(), request_fingerprint: None, kept: 0 };
-    assert_eq!(store.commit_failed(ended, &[]).await, Err(Error::ParentGone));
+    let ending = records::ending(&ended, Some(&root.version));
+    assert_eq!(store.commit_failed(ended, ending, &[]).await, Err(Error::ParentGone));
 }
 
 /// Puts a store back to where a crash could have left a delete: its intent and any part of the rows.
@@ -149,13 +155,15 @@ async fn a_delete_that_a_crash_cut_short_is_finished_at_the_next_open() {
     }
 }
 
+const NOW: Time = Time { unix_us: 1_700_000_000_000_000 };
+
 type Row = (sled::IVec, sled::IVec);
 
 /// Deletes a version; gives the intent's row and the rows that went.
 async fn watch_delete(path: &Path, target: &Stored) -> ((Vec<u8>, Vec<u8>), Vec<Row>) {
     let before: Vec<_> = raw(path).iter().map(|row| row.expect("a row")).collect();
     let store = open(path);
-    store.delete(target.version.id, true).await.expect("deleted");
+    store.delete(target.version.id, true, NOW).await.expect("deleted");
     store.close();
     let raw = raw(path);
     let went = |(key, _): &Row| !raw.contains_key(key).expect("readable");
@@ -199,6 +207,9 @@ async fn old_turns_without_a_version_go_by_themselves() {
     assert!(before.iter().any(|key| key[0] == b'F') && before.iter().any(|key| key[0] == b'E'));
 
     let store = open(dir.path());
+    // The newest change of all keeps its turn.
+    let last = versions.last().expect("there are some");
+    append(&store, &mut maker, last, last.version.entry_count, false).await;
     assert_eq!(store.expire_failed(Time { unix_us: 0 }), Ok(0), "none is as old as that");
     assert!(store.expire_failed(Time { unix_us: i64::MAX }).expect("writable") > 0);
     for stored in &versions {
@@ -207,7 +218,8 @@ async fn old_turns_without_a_version_go_by_themselves() {
     let after = raw_keys(dir_closed(store, dir.path()));
     assert!(after.iter().all(|key| key[0] != b'F' && key[0] != b'E'), "nothing of them is left");
     let of_versions = |keys: &[Vec<u8>]| keys.iter().filter(|key| !b"FEK".contains(&key[0])).count();
-    assert_eq!(of_versions(&after), of_versions(&before));
+    // The last version's turn, itself, and that it was made.
+    assert_eq!(of_versions(&after), of_versions(&before) + 3);
 }
 
 fn dir_closed(store: Store, path: &std::path::Path) -> &std::path::Path {

@@ -14,7 +14,7 @@ use siphasher::sip::SipHasher13;
 
 use super::{
     delete::{append, tree},
-    open,
+    open, records,
     sample::Maker,
 };
 
@@ -58,7 +58,8 @@ async fn write(path: &Path) {
     turn.request_id = Some("request of a failed turn".into());
     let events = maker.events(&turn, &inputs);
     let ended = Ended { turn, inputs, events, request_fingerprint: Some([3; 16]), kept: 0 };
-    store.commit_failed(ended, &[]).await.expect("committed");
+    let ending = records::ending(&ended, None);
+    store.commit_failed(ended, ending, &[]).await.expect("committed");
     fs::write(path.join("everything.txt"), everything(&store)).expect("written");
     store.close();
 }
@@ -91,6 +92,7 @@ async fn a_store_of_format_1_opens_and_reads_completely() {
         fs::write(fixture.join("everything.txt"), &read).expect("written");
         return;
     }
+    assert_eq!((*store.revision().borrow(), store.oldest_revision()), (0, 1), "nobody told of changes then");
     for (read, expected) in read.lines().zip(expected.lines()) {
         assert_eq!(read, expected);
     }

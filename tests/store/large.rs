@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use causerie::{
-    domain::{ConversationId, Settings, TurnState},
+    domain::{ConversationId, Settings, Time, TurnState},
     store::{Ended, Options, Query, Store},
 };
 
@@ -41,7 +41,7 @@ async fn a_long_chain_of_forks_has_its_whole_history() {
         assert_eq!(read.len(), at + 3);
         versions += 2;
     }
-    assert_eq!(store.delete(tip.version.root_id, true).await, Ok(versions));
+    assert_eq!(store.delete(tip.version.root_id, true, Time::default()).await, Ok(versions));
     store.close();
     assert_eq!(keys_but_marks(dir.path()), [b"@".to_vec(), b"W".to_vec()]);
 }

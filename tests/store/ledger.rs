@@ -115,7 +115,8 @@ async fn a_reservation_counts_until_its_turn_is_committed_and_after_a_crash() {
     // It was refused before it cost anything.
     let charges =
         [&account, &day].map(|account| Charge { spent: Spent::default(), ..tokens(account, failed, 0, false) });
-    store.commit_failed(ended, &charges).await.expect("committed");
+    let ending = records::ending(&ended, Some(&root.version));
+    store.commit_failed(ended, ending, &charges).await.expect("committed");
     let commit = Commit {
         charges: vec![tokens(&account, made, 30, false), tokens(&day, made, 30, false)],
         journaled: false,
@@ -145,9 +146,9 @@ async fn a_branch_takes_no_money_with_it_and_a_tree_leaves_none() {
     let branch = append(&store, &mut maker, &root, root.version.entry_count, false).await;
     let turn = branch.version.id.turn();
     store.charge(&[tokens(&account, turn, 5, false)]).await.expect("charged");
-    store.delete(branch.version.id, false).await.expect("deleted");
+    store.delete(branch.version.id, false, Time::default()).await.expect("deleted");
     assert_eq!(sum(&store, &account), 5);
-    store.delete(root.version.id, false).await.expect("deleted");
+    store.delete(root.version.id, false, Time::default()).await.expect("deleted");
     assert_eq!(sum(&store, &account), 0);
 
     // A turn that still runs on it: nothing would ever remove what it charges, and nobody can spend there any more.
@@ -159,7 +160,8 @@ async fn a_branch_takes_no_money_with_it_and_a_tree_leaves_none() {
     let spent = [tokens(&day, late, 9, false), tokens(&account, late, 9, false)];
     let turn = maker.turn(late.0, Some(root.version.id), Vec::new(), TurnState::Failed);
     let ended = Ended { turn, inputs: Vec::new(), events: Vec::new(), request_fingerprint: None, kept: 1 };
-    assert_eq!(store.commit_failed(ended, &spent).await, Err(Error::ParentGone));
+    let ending = records::ending(&ended, Some(&root.version));
+    assert_eq!(store.commit_failed(ended, ending, &spent).await, Err(Error::ParentGone));
     assert_eq!((sum(&store, &account), sum(&store, &day)), (0, 9));
     store.charge(&[tokens(&account, late, 9, false)]).await.expect("nothing to charge");
     assert_eq!(store.expire_windows(Time { unix_us: i64::MAX }), Ok(1));

@@ -1,14 +1,18 @@
 //! The store: what it promises, against a plain model, through re-opens, crashes and damage.
 
 mod agents;
+mod changes;
 mod crash;
 mod delete;
 mod durability;
 mod fixture;
+mod jobs;
 mod large;
 mod ledger;
+mod lifetimes;
 mod model;
 mod open;
+mod plain;
 mod random;
 mod records;
 mod sample;
@@ -31,9 +35,10 @@ fn raw_keys(path: &std::path::Path) -> Vec<Vec<u8>> {
     raw.iter().keys().map(|key| key.expect("a key").to_vec()).collect()
 }
 
-/// The keys of a closed store but for the marks of deleted turns, which are no more than their ids.
+/// The keys of a closed store but for what deleted turns leave: the marks, which are no more than their ids, and the changes.
 fn keys_but_marks(path: &std::path::Path) -> Vec<Vec<u8>> {
-    raw_keys(path).into_iter().filter(|key| !(key[0] == b'Z' && key.len() == 17)).collect()
+    let stays = |key: &[u8]| (key[0], key.len()) == (b'Z', 17) || (key[0], key.len()) == (b'H', 9);
+    raw_keys(path).into_iter().filter(|key| !stays(key)).collect()
 }
 
 /// The engine below a store that is closed.

@@ -1,9 +1,6 @@
 //! Random operations on the store and on a plain model of it, with re-opens; then everything that can be read is compared.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use causerie::{
     domain::{ConversationId, Entry, Settings, Spend, Time, TurnId, TurnState, Version},
@@ -11,97 +8,23 @@ use causerie::{
 };
 
 use super::{
-    ledger::{self, Ledger},
-    open,
+    changes, ledger, open,
+    plain::{Model, Node},
     random::{effort, seed},
+    records,
     sample::Maker,
 };
 
-/// What the store should hold.
-#[derive(Default)]
-struct Model {
-    versions: BTreeMap<ConversationId, Node>,
-    failed: BTreeMap<TurnId, Ended>,
-    ledger: Ledger,
-    gone: Vec<ConversationId>,
-}
-
-struct Node {
-    stored: Stored,
-    ended: Ended,
-    history: Vec<Arc<Entry>>,
-}
-
-impl Model {
-    fn children(&self, id: ConversationId) -> Vec<ConversationId> {
-        let children = self.versions.values().filter(|node| node.stored.version.parent_id == Some(id));
-        children.map(|node| node.stored.version.id).collect()
-    }
-
-    /// The version and all below it.
-    fn closure(&self, id: ConversationId) -> BTreeSet<ConversationId> {
-        let mut found = BTreeSet::from([id]);
-        let mut open = vec![id];
-        while let Some(id) = open.pop() {
-            for child in self.children(id) {
-                found.insert(child);
-                open.push(child);
-            }
-        }
-        found
-    }
-
-    fn heads(&self, id: ConversationId) -> BTreeSet<ConversationId> {
-        self.closure(id).into_iter().filter(|id| self.children(*id).is_empty()).collect()
-    }
-
-    /// What the turns used that are whole in the first `keep` entries of a version's history.
-    fn spend_at(&self, id: ConversationId, keep: u64) -> Spend {
-        let Node { stored, ended, .. } = &self.versions[&id];
-        let brought_the_last = ended.kept < keep && keep == stored.version.entry_count;
-        match stored.version.parent_id {
-            _ if brought_the_last => stored.version.spend.clone(),
-            Some(parent) if keep > 0 => self.spend_at(parent, keep.min(ended.kept)),
-            Some(_) | None => Spend::default(),
-        }
-    }
-
-    fn roots(&self) -> Vec<ConversationId> {
-        let roots = self.versions.values().filter(|node| node.stored.version.parent_id.is_none());
-        roots.map(|node| node.stored.version.id).collect()
-    }
-
-    /// What a query should list.
-    fn list(&self, query: &Query) -> Vec<(ConversationId, bool)> {
-        let fits = |version: &Version, head: bool| {
-            let time = Time::of_uuid(version.id.0);
-            let settings = &version.settings;
-            (head || !query.heads_only)
-                && query.root.is_none_or(|root| root == version.root_id)
-                && query.model.as_ref().is_none_or(|model| *model == settings.model)
-                && query.agent_id.as_ref().is_none_or(|agent| Some(agent) == settings.agent_id.as_ref())
-                && query.metadata.iter().all(|(key, value)| settings.metadata.get(key) == Some(value))
-                && query.created_after.is_none_or(|after| time >= after)
-                && query.created_before.is_none_or(|before| time < before)
-        };
-        let rows = self.versions.values().rev().map(|node| {
-            let version = &node.stored.version;
-            (version, self.children(version.id).is_empty())
-        });
-        rows.filter(|(version, head)| fits(version, *head)).map(|(version, head)| (version.id, head)).collect()
-    }
-}
-
 /// Both, and what makes the operations.
-struct World {
-    maker: Maker,
-    model: Model,
-    store: Store,
-    requests: usize,
+pub(super) struct World {
+    pub(super) maker: Maker,
+    pub(super) model: Model,
+    pub(super) store: Store,
+    pub(super) requests: usize,
 }
 
 impl World {
-    fn any_version(&mut self) -> Option<ConversationId> {
+    pub(super) fn any_version(&mut self) -> Option<ConversationId> {
         let ids: Vec<_> = self.model.versions.keys().copied().collect();
         // Mostly the newest ones, so that conversations become long.
         let newest = ids.len().saturating_sub(if self.maker.rng.one_in(3) { ids.len() } else { 4 });
@@ -110,9 +33,15 @@ impl World {
 
     /// A turn on a version (or on nothing), of which `kept` entries stay.
     fn commit(&mut self, parent: Option<ConversationId>, kept: u64) -> Commit {
-        let maker = &mut self.maker;
         // Sometimes the clock was set back.
-        let id = if maker.rng.one_in(8) { maker.uuid_at(1_700_000_000_000) } else { maker.uuid() };
+        let back = self.maker.rng.one_in(8);
+        let id = if back { self.maker.uuid_at(1_700_000_000_000) } else { self.maker.uuid() };
+        self.commit_as(TurnId(id), parent, kept)
+    }
+
+    /// The same of a turn with this id.
+    pub(super) fn commit_as(&mut self, TurnId(id): TurnId, parent: Option<ConversationId>, kept: u64) -> Commit {
+        let maker = &mut self.maker;
         let words = if maker.rng.one_in(30) { 40_000 } else { 30 };
         let inputs: Vec<_> = (0..maker.rng.below(3)).map(|_| maker.user(words)).collect();
         let outputs: Vec<_> = (0..maker.rng.below(3))
@@ -155,10 +84,28 @@ impl World {
             last_entry: added.last().map(|entry| entry.id),
         };
         let (parent, require_head, journaled) = (parent.cloned(), false, false);
-        Commit { version, parent, kept, inputs, turn, events, request, require_head, charges, journaled }
+        let (job, at, expires_at) = (None, maker.time(), None);
+        let callback_url = maker.rng.maybe(|_| "https://example.com/told".to_owned());
+        Commit {
+            version,
+            parent,
+            kept,
+            inputs,
+            turn,
+            events,
+            request,
+            require_head,
+            charges,
+            journaled,
+            job,
+            at,
+            callback_url,
+            expires_at,
+        }
     }
 
-    fn committed(&mut self, commit: Commit, stored: Stored) {
+    pub(super) fn committed(&mut self, commit: Commit, stored: Stored) {
+        self.model.book.tell(changes::created(&commit));
         let Commit { version, parent, kept, inputs, turn, events, request, charges, .. } = commit;
         assert_eq!(stored.version, version);
         self.model.ledger.write(&charges);
@@ -250,7 +197,9 @@ impl World {
             return;
         }
         let charges = ledger::charges(&mut self.maker.rng, root, ended.turn.id, false);
-        self.store.commit_failed(ended.clone(), &charges).await.expect("committed");
+        let ending = records::ending(&ended, parent.map(|id| &self.model.versions[&id].stored.version));
+        self.model.book.tell(changes::ended(&ended, &ending));
+        self.store.commit_failed(ended.clone(), ending, &charges).await.expect("committed");
         self.model.ledger.write(&charges);
         self.model.failed.insert(ended.turn.id, ended);
     }
@@ -259,13 +208,14 @@ impl World {
         let Some(id) = self.any_version() else { return };
         let doomed = self.model.closure(id);
         let force = self.maker.rng.one_in(2);
-        let deleted = self.store.delete(id, force).await;
+        let at = self.maker.time();
+        let deleted = self.store.delete(id, force, at).await;
         if doomed.len() > 1 && !force {
             assert_eq!(deleted, Err(Error::HasSuccessors(doomed.len() as u64 - 1)));
             return;
         }
         assert_eq!(deleted, Ok(doomed.len() as u64));
-        assert_eq!(self.store.delete(id, true).await, Err(Error::NotFound));
+        assert_eq!(self.store.delete(id, true, at).await, Err(Error::NotFound));
         // A turn that ran meanwhile.
         let late = self.commit(Some(id), 0);
         assert_eq!(self.store.commit(late).await.expect_err("gone"), Error::ParentGone);
@@ -273,7 +223,8 @@ impl World {
         self.model.ledger.delete(trees);
         self.model.failed.retain(|_, ended| ended.turn.parent_id.is_none_or(|parent| !doomed.contains(&parent)));
         for id in doomed {
-            self.model.versions.remove(&id);
+            let node = self.model.versions.remove(&id).expect("it was there");
+            self.model.book.tell(changes::deleted(&node.stored.version, at));
             self.model.gone.push(id);
         }
     }
@@ -287,6 +238,8 @@ fn ids(rows: &[(Stored, bool)]) -> Vec<(ConversationId, bool)> {
 impl World {
     fn check(&mut self) {
         self.model.ledger.check(&self.store);
+        self.model.book.check(&self.store, &mut self.maker.rng);
+        self.check_jobs();
         for id in &self.model.gone {
             assert_eq!(self.store.version(*id).expect("readable"), None);
             assert_eq!(self.store.turn(id.turn()).expect("readable"), None);
@@ -439,8 +392,8 @@ async fn random_operations_agree_with_a_plain_model() {
         let maker = Maker::new(seed());
         let mut world = World { maker, model: Model::default(), store: open(dir.path()), requests: 0 };
         let tag_key = world.store.tag_key();
-        for step in 0..120 {
-            match world.maker.rng.below(20) {
+        for step in 0..160 {
+            match world.maker.rng.below(26) {
                 0..3 => world.start().await,
                 3..9 => world.append(false).await,
                 9..13 => world.append(true).await,
@@ -454,6 +407,9 @@ async fn random_operations_agree_with_a_plain_model() {
                     let removed = world.store.expire_windows(before).expect("writable");
                     assert_eq!(removed, world.model.ledger.expire(before));
                 }
+                20..22 => world.queue().await,
+                22..25 => world.step().await,
+                25 if world.maker.rng.one_in(4) => world.expire_changes(),
                 _ if world.maker.rng.one_in(6) => {
                     // Every handle must go before the directory is free.
                     let World { maker, model, store, requests } = world;

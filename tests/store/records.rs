@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use causerie::{
     domain::{
-        Body, Chunk, ConversationId, Event, EventKind, Settings, Spend, TurnState, Version,
+        Body, Chunk, ConversationId, Event, EventKind, Settings, Spend, Time, TurnState, Version,
+        change::labels,
         entry::{Decision, MessageInput, MessageOutput, OutputStatus, Role, ToolExecution, Verdict},
         event::Author,
     },
-    store::{Commit, Ended, Store, Stored},
+    store::{Commit, Ended, Ending, Store, Stored},
 };
 
 use super::{
@@ -46,6 +47,21 @@ pub(super) fn start(ended: &Ended, settings: Settings, request: Option<(String, 
         require_head: false,
         charges: Vec::new(),
         journaled: false,
+        job: None,
+        at: ended.turn.created_at,
+        callback_url: None,
+        expires_at: None,
+    }
+}
+
+/// What goes with a turn that made no version.
+pub(super) fn ending(ended: &Ended, root: Option<&Version>) -> Ending {
+    Ending {
+        at: ended.turn.created_at,
+        root_id: root.map_or(ended.turn.id.conversation(), |version| version.root_id),
+        labels: root.map(|version| labels(&version.settings.metadata)).unwrap_or_default(),
+        callback_url: None,
+        job: None,
     }
 }
 
@@ -88,7 +104,7 @@ async fn any_turn_comes_back_as_it_was_committed() {
         let ended = any_ended(&mut maker, state, None);
         let request = ended.turn.request_id.clone().zip(ended.request_fingerprint);
         if failed {
-            store.commit_failed(ended.clone(), &[]).await.expect("committed");
+            store.commit_failed(ended.clone(), ending(&ended, None), &[]).await.expect("committed");
         } else {
             let commit = start(&ended, maker.settings(), request);
             let version = commit.version.clone();
@@ -190,5 +206,5 @@ async fn a_turn_of_megabytes_comes_back_whole() {
     assert_eq!(store.entries(&stored, 1..2, 1 << 20).expect("readable"), ended.turn.outputs);
     let blobs = std::fs::read_dir(dir.path().join("blobs")).map_or(0, |blobs| blobs.count());
     assert_eq!(blobs, 0, "sled never syncs its blob files: nothing may go there");
-    assert_eq!(store.delete(stored.version.id, false).await, Ok(1));
+    assert_eq!(store.delete(stored.version.id, false, Time::default()).await, Ok(1));
 }

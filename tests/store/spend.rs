@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use causerie::{
-    domain::{ConversationId, Money, Settings, Spend, TurnState, Usage, Version},
+    domain::{ConversationId, Money, Settings, Spend, Time, TurnState, Usage, Version},
     store::{Commit, Ended, Store, Stored},
 };
 
@@ -37,6 +37,10 @@ async fn turn(store: &Store, maker: &mut Maker, parent: &Stored, kept: u64, toke
         require_head: false,
         charges,
         journaled: false,
+        job: None,
+        at: Time::of_uuid(id),
+        callback_url: None,
+        expires_at: None,
     };
     store.commit(commit).await.expect("committed")
 }

@@ -55,7 +55,7 @@ impl Asking<'_> {
             }
         }
         self.announce_switch(target);
-        self.place.live.ask();
+        self.live.ask();
         self.progress.tally.begin(target, estimate.tokens, self.question.stream);
         self.progress.omissions = prompt.transcript.omissions().to_vec();
         self.progress.omissions.extend(prompt.cut.clone());
@@ -103,7 +103,7 @@ impl Asking<'_> {
             progress.pieces += 1;
             progress.outputs.apply(&event, now);
             let ended = progress.outputs.ended_by(&event).map(|entry| EventKind::EntryDone { entry: entry.clone() });
-            self.place.live.log.push(now, [event].into_iter().chain(ended));
+            self.live.log.push(now, [event].into_iter().chain(ended));
         }
         match progress.assembler.finish {
             Some(FinishReason::Error) => Err(Fault::broken(failures::broken_off(&target.name))),

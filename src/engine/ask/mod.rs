@@ -18,9 +18,10 @@ use super::{
     history::History,
     ids,
     lead::Led,
+    live::Live,
     models::Target,
     plan::{Plan, Question},
-    registry::Place,
+    run::Resumed,
 };
 use crate::{
     domain::{Entry, EventKind, Failure, Omission, Reason, Settings, fold::Outputs},
@@ -33,7 +34,7 @@ const SHORTENED_MAX: u32 = 8;
 /// A turn that asks.
 pub(super) struct Asking<'a> {
     pub(super) shared: &'a Arc<Shared>,
-    pub(super) place: &'a Place,
+    pub(super) live: &'a Arc<Live>,
     pub(super) plan: &'a Plan,
     pub(super) question: &'a Question,
     /// Who leads at the moment.
@@ -113,6 +114,20 @@ impl Progress {
         }
     }
 
+    /// Goes on where a crash cut the turn off.
+    pub(super) fn resume(&mut self, resumed: &Resumed, own: &str) {
+        let Resumed { journaled, generation, .. } = resumed;
+        let turn = &journaled.ended.turn;
+        for entry in &turn.outputs {
+            self.outputs.resume(entry);
+        }
+        self.assembler.goes_on_after(turn.outputs.len());
+        self.tally = Tally::resumed(own, turn);
+        self.omissions.clone_from(&turn.omissions);
+        self.kept = journaled.settings.clone();
+        self.journaled = *generation;
+    }
+
     /// Counts what a call used that was stopped in the middle.
     pub(super) fn stop(&mut self) {
         match self.tally.end() {
@@ -125,14 +140,14 @@ impl Progress {
 impl<'a> Asking<'a> {
     pub(super) fn new(
         shared: &'a Arc<Shared>,
-        place: &'a Place,
+        live: &'a Arc<Live>,
         plan: &'a Plan,
         question: &'a Question,
         led: &'a Led,
         progress: &'a mut Progress,
     ) -> Asking<'a> {
         let (before, pieces) = (progress.tally.attempts(), progress.pieces);
-        Asking { shared, place, plan, question, led, progress, left: None, before, pieces }
+        Asking { shared, live, plan, question, led, progress, left: None, before, pieces }
     }
 
     /// Asks the model that leads, then those that may stand in for it.
@@ -184,7 +199,7 @@ impl<'a> Asking<'a> {
             attempts: self.progress.tally.attempts() - self.before,
             failure: Arc::new(why),
         };
-        self.place.live.log.push(ids::now(), [event]);
+        self.live.log.push(ids::now(), [event]);
     }
 
     fn gave_up(&self, failure: Failure) -> Failure {
@@ -247,7 +262,7 @@ impl<'a> Asking<'a> {
         tracing::info!(model = target.name, attempt, delay_ms, reason = ?why.reason, "the provider is asked again");
         let failure = Arc::new(why);
         let event = EventKind::UpstreamRetry { model: target.name.clone(), attempt, delay_ms, failure };
-        self.place.live.log.push(ids::now(), [event]);
+        self.live.log.push(ids::now(), [event]);
         tokio::time::sleep(delay).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{ModelUsage, Money, Usage},
+    domain::{ModelUsage, Money, Turn, Usage},
     engine::models::Target,
 };
 
@@ -33,6 +33,13 @@ pub(in crate::engine) struct Total {
 }
 
 impl Tally {
+    /// What a turn had used before it was taken up again; `own`: the model that it names.
+    pub(in crate::engine) fn resumed(own: &str, turn: &Turn) -> Tally {
+        let only = || ModelUsage { model: own.to_owned(), usage: turn.usage.clone(), cost: turn.cost, attempts: 1 };
+        let models = if turn.models.is_empty() { vec![only()] } else { turn.models.clone() };
+        Tally { models, call: None }
+    }
+
     /// A call begins. `prompt_tokens`: an estimate, in case the provider never says.
     pub(super) fn begin(&mut self, target: &Arc<Target>, prompt_tokens: u64, streamed: bool) {
         match self.models.iter_mut().find(|model| model.model == target.name) {

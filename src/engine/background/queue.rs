@@ -237,7 +237,8 @@ impl Queue {
 
     fn leave_line(&mut self, id: TurnId) {
         let Some(slot) = self.slots.get(&id) else { return };
-        if let Some(line) = self.ready.get_mut(&Reverse(slot.turn.priority)).and_then(|l| l.turns.get_mut(&slot.turn.line))
+        if let Some(line) =
+            self.ready.get_mut(&Reverse(slot.turn.priority)).and_then(|l| l.turns.get_mut(&slot.turn.line))
         {
             // An empty line goes when it is its turn.
             line.remove(&id);

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     domain::{Money, Settings, Spend, Turn, TurnState, Usage, Version},
-    store::{Commit, Ended, Options},
+    store::{Commit, Ended, Ending, Options},
 };
 
 /// A store with a tree in it.
@@ -76,7 +76,23 @@ fn commit_of(id: TurnId) -> Commit {
     };
     let (inputs, events, charges) = (Vec::new(), Vec::new(), Vec::new());
     let (parent, request, kept, require_head, journaled) = (None, None, 0, false, false);
-    Commit { version, parent, kept, inputs, turn, events, request, require_head, charges, journaled }
+    let (job, at, callback_url, expires_at) = (None, Time::default(), None, None);
+    Commit {
+        version,
+        parent,
+        kept,
+        inputs,
+        turn,
+        events,
+        request,
+        require_head,
+        charges,
+        journaled,
+        job,
+        at,
+        callback_url,
+        expires_at,
+    }
 }
 
 fn ended(id: TurnId, state: TurnState) -> Ended {
@@ -99,6 +115,7 @@ fn ended(id: TurnId, state: TurnState) -> Ended {
         completed_at: None,
         last_sequence: 0,
         request_id: None,
+        background: None,
     };
     Ended { turn, inputs: Vec::new(), events: Vec::new(), request_fingerprint: None, kept: 0 }
 }
@@ -283,7 +300,9 @@ async fn calls_of_a_turn_add_up_and_may_use_more_or_less_than_was_set_aside() {
     assert_eq!((ground.spent(), counted(&budgets, &account)), (1000, 1000));
     let charges = purse.charges();
     assert!(charges[0].reserved);
-    ground.store.commit_failed(ended(id, TurnState::Cancelled), &charges).await.expect("committed");
+    let ending =
+        Ending { at: Time::default(), root_id: ground.root, labels: Vec::new(), callback_url: None, job: None };
+    ground.store.commit_failed(ended(id, TurnState::Cancelled), ending, &charges).await.expect("committed");
     drop(purse);
     assert_eq!((ground.spent(), counted(&budgets, &account)), (1000, 1000));
     let ground = ground.reopen_without(budgets);
@@ -366,7 +385,7 @@ async fn the_first_turn_of_a_tree_reserves_in_memory_and_commits_what_it_used() 
     drop(purse);
     let mut next = budgets.purse(turn(), id.conversation(), None, tokens(100));
     assert_eq!(left(next.reserve(call(71)).await.expect_err("a token too many")), "70 tokens");
-    ground.store.delete(id.conversation(), true).await.expect("deleted");
+    ground.store.delete(id.conversation(), true, Time::default()).await.expect("deleted");
     let failure = next.reserve(call(70)).await.expect_err("the tree is gone");
     assert_eq!(failure.reason, Reason::ConversationNotFound);
     assert_eq!(counted(&budgets, &Account::Tree(id.conversation())), 30);

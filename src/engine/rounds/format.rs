@@ -32,7 +32,7 @@ impl Rounds<'_> {
         // It takes a place among the outputs.
         self.progress.assembler.next_output();
         self.progress.outputs.push(entry.clone());
-        self.place.live.log.push(now, [EventKind::EntryDone { entry }]);
+        self.live.log.push(now, [EventKind::EntryDone { entry }]);
         self.absorb()?;
         Ok(true)
     }

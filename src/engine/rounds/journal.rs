@@ -37,7 +37,7 @@ impl Rounds<'_> {
     }
 
     fn draft(&self, now: Time, next: &[EventKind]) -> Ended {
-        let live = &self.place.live;
+        let live = &self.live;
         let total = self.progress.tally.so_far(&self.question.target.name);
         let outputs: Vec<_> = self.progress.outputs.so_far().collect();
         let mut events = live.log.snapshot();
@@ -72,8 +72,15 @@ impl Rounds<'_> {
     }
 }
 
+/// The events of a journaled turn that were told or about to be: without those that only a turn cut off there would have had.
+pub(in crate::engine) fn told(journaled: &Journaled) -> &[Event] {
+    let Ended { turn, events, .. } = &journaled.ended;
+    let cut = turn.outputs.iter().filter(|entry| entry.completed_at.is_none()).count();
+    &events[..events.len().saturating_sub(cut + 1)]
+}
+
 /// Why a turn that a crash cut off is not whole.
-fn interrupted() -> Failure {
+pub(in crate::engine) fn interrupted() -> Failure {
     let text = "the server stopped in the middle of the turn; what had come out, and every tool that had run, is kept: a \
                 turn without input goes on";
     Failure::new(Reason::TurnLost, text)

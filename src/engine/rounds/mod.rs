@@ -11,6 +11,7 @@ mod size;
 
 use std::sync::Arc;
 
+pub(super) use self::journal::{interrupted, told};
 use self::{handoff::Handed, run::Job};
 use super::{
     Shared,
@@ -18,8 +19,8 @@ use super::{
     assemble::Held,
     failures, ids,
     lead::{Lead, Led},
+    live::Live,
     plan::{Plan, Question},
-    registry::Place,
     toolset::Runner,
 };
 use crate::domain::{
@@ -31,7 +32,7 @@ use crate::domain::{
 /// A turn at work.
 pub(super) struct Rounds<'a> {
     shared: &'a Arc<Shared>,
-    place: &'a Place,
+    live: &'a Arc<Live>,
     plan: &'a Plan,
     question: &'a Question,
     led: Led,
@@ -54,19 +55,24 @@ struct Asked {
 impl<'a> Rounds<'a> {
     pub(super) fn new(
         shared: &'a Arc<Shared>,
-        place: &'a Place,
+        live: &'a Arc<Live>,
         plan: &'a Plan,
         question: &'a Question,
         led: Led,
         progress: &'a mut Progress,
     ) -> Rounds<'a> {
         progress.assembler.offers(led.tools.clone());
-        Rounds { shared, place, plan, question, led, progress, rounds: 0, handoffs: Vec::new(), mended: false }
+        Rounds { shared, live, plan, question, led, progress, rounds: 0, handoffs: Vec::new(), mended: false }
     }
 
     /// Works until the model has answered, or the caller has to do something.
-    pub(super) async fn work(&mut self) -> Result<(), Failure> {
-        if !self.plan.agreed.is_empty() {
+    /// `resumed`: a crash cut the turn off, and what it had done is there.
+    pub(super) async fn work(&mut self, resumed: bool) -> Result<(), Failure> {
+        if resumed {
+            self.end_interrupted().await?;
+            self.relax_tool_choice();
+            self.absorb()?;
+        } else if !self.plan.agreed.is_empty() {
             let jobs = self.agreed();
             self.run(jobs).await?;
             self.absorb()?;
@@ -80,7 +86,7 @@ impl<'a> Rounds<'a> {
 
     /// Asks the model once, and does what it asks for. False: the turn has come to its end.
     async fn round(&mut self) -> Result<bool, Failure> {
-        Asking::new(self.shared, self.place, self.plan, self.question, &self.led, self.progress).ask().await?;
+        Asking::new(self.shared, self.live, self.plan, self.question, &self.led, self.progress).ask().await?;
         let cut = [FinishReason::Length, FinishReason::ModelLength, FinishReason::ContentFilter];
         if self.progress.assembler.finish.is_some_and(|finish| cut.contains(&finish)) {
             // What it asks for may be torn.
@@ -137,7 +143,7 @@ impl<'a> Rounds<'a> {
     fn finish_outputs(&mut self) {
         let now = ids::now();
         let ended = self.progress.outputs.finish(now);
-        self.place.live.log.push(now, ended.into_iter().map(|entry| EventKind::EntryDone { entry }));
+        self.live.log.push(now, ended.into_iter().map(|entry| EventKind::EntryDone { entry }));
     }
 
     /// An answer that asked for something is a round, whatever came of it.

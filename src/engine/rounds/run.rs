@@ -65,7 +65,7 @@ impl Rounds<'_> {
             });
         }
         self.journal(ids::now(), &[]).await?;
-        let (shared, log) = (self.shared, &self.place.live.log);
+        let (shared, log) = (self.shared, &self.live.log);
         let at_once = shared.options.max_parallel_tools.max(1);
         let runs = jobs.into_iter().map(|job| call(shared, log, job));
         // What has ended at the same time is written together.
@@ -82,9 +82,30 @@ impl Rounds<'_> {
             }
             // On disk before anybody is told. Nothing else is logged meanwhile: the other tools wait, too.
             self.journal(now, &told).await?;
-            self.place.live.log.push(now, told);
+            self.live.log.push(now, told);
         }
         fatal.map_or(Ok(()), Err)
+    }
+
+    /// Ends the runs of tools that a crash cut off. Whether they did anything is not known: the model is told so, and they are
+    /// not run again.
+    pub(super) async fn end_interrupted(&mut self) -> Result<(), Failure> {
+        let now = ids::now();
+        let mut ended = Vec::new();
+        let indexes = self.progress.outputs.so_far().map(|entry| entry.id).zip(0..).collect::<Vec<_>>();
+        for (entry_id, name) in self.progress.outputs.open_runs() {
+            let found = indexes.iter().find(|(id, _)| *id == entry_id);
+            let output_index = found.map(|(_, index)| *index).unwrap_or_default();
+            let error = Some("the server went down while it ran; what it has done is not known".to_owned());
+            let (name, result, info) = (name.as_str().into(), Vec::new(), String::new());
+            let event = EventKind::ToolExecutionDone { entry_id, output_index, name, result, info, error };
+            ended.extend(self.taken(event, now));
+        }
+        if !ended.is_empty() {
+            self.journal(now, &ended).await?;
+            self.live.log.push(now, ended);
+        }
+        Ok(())
     }
 
     /// Takes what came of a call into the outputs; what is to be told of it.
@@ -102,7 +123,7 @@ impl Rounds<'_> {
     pub(super) fn push(&mut self, event: EventKind) {
         let now = ids::now();
         let told = self.taken(event, now);
-        self.place.live.log.push(now, told);
+        self.live.log.push(now, told);
     }
 
     fn taken(&mut self, event: EventKind, now: Time) -> Vec<EventKind> {

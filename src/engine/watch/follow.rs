@@ -100,14 +100,26 @@ impl Follow {
             lives = unstored(shared, lives).await?;
         }
         for live in lives {
-            self.follow(&live.log);
+            self.follow(shared, &live);
         }
         self.admitted = Some(admitted);
         Ok(())
     }
 
-    fn follow(&mut self, log: &Arc<Log>) {
-        let id = log.turn_id();
+    /// An attempt at a turn begins. It is followed already, unless the filter could not tell before what will lead it.
+    pub(super) fn begin(&mut self, shared: &Arc<Shared>, id: TurnId) {
+        if !self.turns.contains_key(&id)
+            && let Some(live) = shared.registry.get(id)
+        {
+            self.follow(shared, &live);
+        }
+    }
+
+    fn follow(&mut self, shared: &Arc<Shared>, live: &Arc<Live>) {
+        if live.is_held() {
+            shared.show(live);
+        }
+        let (id, log) = (live.log.turn_id(), &live.log);
         // Another attempt goes on where the one before was told.
         let sent = self.turns.get(&id).map_or(0, |turn| turn.sent);
         self.turns.insert(id, Followed { log: Arc::downgrade(log), sent, done: false });

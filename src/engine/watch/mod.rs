@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::follow::Follow;
 use super::{Engine, Shared, failures};
 use crate::{
-    domain::{Change, Event, Failure, Reason, TurnId, change::ChangeFilter},
+    domain::{Change, ChangeKind, Event, Failure, Reason, TurnId, change::ChangeFilter},
     store,
 };
 
@@ -222,11 +222,14 @@ impl Watcher {
     async fn tell(&mut self) -> Result<(), Failure> {
         while let Some(change) = self.pending.front() {
             if let Some(follow) = &mut self.follow
-                && change.ends_turn()
                 && self.filter.concerns(change.subject())
-                && !follow.finish(&self.shared, change.turn_id, &mut self.ready.events).await?
             {
-                return Ok(());
+                if change.kind == ChangeKind::TurnStarted {
+                    follow.begin(&self.shared, change.turn_id);
+                }
+                if change.ends_turn() && !follow.finish(&self.shared, change.turn_id, &mut self.ready.events).await? {
+                    return Ok(());
+                }
             }
             self.ready.revision = change.revision;
             if self.filter.fits(change) {

@@ -60,7 +60,7 @@ impl Fields {
         check_callback(&at.field("callback_url"), &callback_url, violations);
         let options = read_options(&at.field("background_options"), background_options, violations);
         Some(Read {
-            background: if queued { Some(options?) } else { None },
+            background: if queued { Some(Background { waits: !background, ..options? }) } else { None },
             callback_url: rules::given(callback_url),
             concurrency: concurrency?,
         })
@@ -123,7 +123,7 @@ fn read_options(
     }
     rules::at_most(&at.field("fairness_key"), &fairness_key, MAX_FAIRNESS_KEY, violations);
     let max_attempts = Some(attempts?).filter(|attempts| *attempts > 0);
-    Some(Background { not_before: not_before?, priority, max_attempts, fairness_key })
+    Some(Background { not_before: not_before?, priority, max_attempts, waits: false, fairness_key })
 }
 
 /// Which turns come first.

@@ -395,7 +395,7 @@ impl From<ConfirmationRecord> for ToolConfirmation {
 
 impl From<&Background> for BackgroundRecord {
     fn from(background: &Background) -> BackgroundRecord {
-        let Background { not_before, priority, max_attempts, fairness_key } = background;
+        let Background { not_before, priority, max_attempts, waits: _, fairness_key } = background;
         BackgroundRecord {
             not_before_us: not_before.map(|time| time.unix_us),
             priority: *priority,
@@ -409,6 +409,6 @@ impl From<BackgroundRecord> for Background {
     fn from(record: BackgroundRecord) -> Background {
         let BackgroundRecord { not_before_us, priority, max_attempts, fairness_key } = record;
         let not_before = not_before_us.map(|unix_us| Time { unix_us });
-        Background { not_before, priority, max_attempts, fairness_key }
+        Background { not_before, priority, max_attempts, waits: false, fairness_key }
     }
 }

@@ -138,7 +138,7 @@ impl Maker {
         let author = Arc::new(Author { model: self.text(1), agent_id: self.rng.maybe(|_| "a".to_owned()) });
         let (output_index, content_index) = (self.rng.below(3) as u32, self.rng.below(3) as u32);
         let parent_id = self.rng.maybe(|rng| ConversationId(Uuid::from_u128(rng.next().into())));
-        let kind = match self.rng.below(9) {
+        let kind = match self.rng.below(11) {
             0 => EventKind::ResponseStarted {
                 conversation_id: parent_id,
                 parent_id,
@@ -165,6 +165,7 @@ impl Maker {
             },
             5 | 6 => self.any_tool_event(&entry, output_index, author),
             7 => self.any_handoff(entry.id, output_index, author),
+            8 | 9 => self.event_of_a_job(),
             _ => EventKind::MessageOutputDelta {
                 entry_id: entry.id,
                 output_index,

@@ -2,6 +2,7 @@
 
 mod entries;
 mod events;
+mod requests;
 mod settings;
 
 use std::{borrow::Cow, sync::Arc};
@@ -111,6 +112,7 @@ impl Maker {
             completed_at: self.rng.maybe(|rng| Time { unix_us: rng.below(1 << 50) as i64 }),
             last_sequence: self.rng.next(),
             request_id: None,
+            background: None,
         }
     }
 

@@ -1,0 +1,277 @@
+//! Background turns: on disk before they are acknowledged, run by workers with bounded concurrency, tried again after failures
+//! that may pass, and taken up where a crash left them.
+
+mod accept;
+mod attempt;
+mod conflict;
+mod queue;
+mod recover;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+use tracing::Instrument;
+
+pub(super) use self::conflict::Conflict;
+pub use self::queue::Limits;
+use self::queue::{Line, Queue, Waiting};
+use super::{
+    Engine, Shared, failures, ids,
+    live::{Live, Stop, Tree},
+    registry::Place,
+};
+use crate::domain::{
+    BatchId, ChangeKind, ConversationId, Event, EventKind, Failure, Job, Reason, Time, Turn, TurnId, TurnState, Usage,
+    change::labels, request::Base, turn::BackgroundState,
+};
+
+/// How background turns are run.
+#[derive(Debug, Clone)]
+pub struct BackgroundOptions {
+    /// How many may run at once.
+    pub limits: Limits,
+    /// How many may wait or run.
+    pub max_queued: usize,
+    /// How often one may be tried that does not say it itself.
+    pub max_attempts: u32,
+    /// The longest wait before a second attempt; it doubles with each further one.
+    pub backoff_base: Duration,
+    /// The longest wait of all.
+    pub backoff_max: Duration,
+}
+
+/// The background turns of an engine.
+#[derive(Debug)]
+pub(super) struct Background {
+    state: Mutex<State>,
+    /// A turn may be due earlier than the timer knows.
+    sooner: Notify,
+    options: BackgroundOptions,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// Those that run, or that somebody looks at.
+    held: HashMap<TurnId, Held>,
+    /// No more are begun.
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    live: Arc<Live>,
+    /// Its place among the turns in flight, until it has ended.
+    _place: Place,
+}
+
+impl Background {
+    pub(super) fn new(options: BackgroundOptions) -> Background {
+        let queue = Queue::new(options.limits);
+        let state = State { queue, held: HashMap::new(), stopped: true };
+        Background { state: Mutex::new(state), sooner: Notify::new(), options }
+    }
+
+    /// No more turns are begun.
+    pub(super) fn stop(&self) {
+        self.lock().stopped = true;
+    }
+
+    /// Whether a turn waits or runs here.
+    pub(super) fn contains(&self, id: TurnId) -> bool {
+        self.lock().queue.contains(id)
+    }
+
+    fn max_attempts(&self, job: &Job) -> u32 {
+        let asked = job.request.background.as_ref().and_then(|background| background.max_attempts);
+        asked.unwrap_or(self.options.max_attempts)
+    }
+
+    /// How far a job has come, as its turn says.
+    fn state_of(&self, job: &Job) -> BackgroundState {
+        BackgroundState { job: job.state.clone(), max_attempts: self.max_attempts(job), batch: job.batch }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in the middle of a change may leave a turn in no line; the next start finds it on disk.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Runs background turns until the future is dropped, or the engine drains.
+    pub async fn work(&self) {
+        let background = &self.shared.background;
+        background.lock().stopped = false;
+        loop {
+            self.shared.pump();
+            let due = background.lock().queue.next_due();
+            let wait = due.map(|due| due.unix_us.saturating_sub(ids::now().unix_us));
+            // The clock may be set meanwhile: no wait is longer than this.
+            let wait = wait.map_or(60_000_000, |us| us.clamp(0, 60_000_000)).unsigned_abs();
+            let until = Instant::now() + Duration::from_micros(wait);
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = background.sooner.notified() => {}
+            }
+        }
+    }
+
+    /// How many background turns wait or run.
+    pub fn background_turns(&self) -> usize {
+        self.shared.background.lock().queue.len()
+    }
+
+    /// The turns of a batch that have not ended.
+    pub fn turns_of_batch(&self, batch: BatchId) -> Vec<TurnId> {
+        self.shared.background.lock().queue.of_batch(batch)
+    }
+}
+
+impl Shared {
+    /// Begins as many turns as may run now.
+    pub(super) fn pump(self: &Arc<Shared>) {
+        loop {
+            let next = {
+                let mut state = self.background.lock();
+                if state.stopped { None } else { state.queue.next(ids::now()) }
+            };
+            let Some(id) = next else { return };
+            let shared = self.clone();
+            let span = tracing::info_span!("background_turn", id = %id);
+            self.tasks.spawn(Box::pin(async move { shared.work_on(id).await }.instrument(span)));
+        }
+    }
+
+    /// A turn of any kind has ended: those that wait for it come forward.
+    pub(super) fn turn_ended(self: &Arc<Shared>, id: TurnId) {
+        {
+            let mut state = self.background.lock();
+            state.held.remove(&id);
+            state.queue.ended(id, ids::now());
+        }
+        self.background.sooner.notify_one();
+        self.pump();
+    }
+
+    /// The background turn with this id, to be read or run; `None`: it has ended, or is none.
+    pub(super) async fn background_turn(self: &Arc<Shared>, id: TurnId) -> Result<Option<Arc<Live>>, Failure> {
+        if let Some(live) = self.registry.get(id) {
+            return Ok(Some(live));
+        }
+        if !self.background.contains(id) {
+            return Ok(None);
+        }
+        let shared = self.clone();
+        let read = move || Ok((shared.store.job(id)?, shared.store.job_events(id)?));
+        let (job, seen) = self.blocking(read).await?.map_err(failures::store)?;
+        Ok(job.map(|job| self.hold(&job, seen)).unwrap_or_default())
+    }
+
+    /// Holds a turn that waits, so that it can be read. `None`: it has ended meanwhile.
+    fn hold(self: &Arc<Shared>, job: &Job, seen: Vec<Event>) -> Option<Arc<Live>> {
+        let events = first_events(job).into_iter().chain(seen).collect();
+        let live = Live::background(self.opening_of(job), events, job.request.request.clone());
+        let live = Arc::new(live.seen_in(self.tree_of(job)));
+        let mut state = self.background.lock();
+        if !state.queue.contains(job.turn_id) {
+            return None;
+        }
+        let held = state.held.entry(job.turn_id).or_insert_with(|| {
+            let _place = self.registry.hold(live.clone());
+            Held { live, _place }
+        });
+        Some(held.live.clone())
+    }
+
+    /// Where a job belongs. A tree's metadata is that of its first version.
+    fn tree_of(&self, job: &Job) -> Tree {
+        let first = self.store.version(job.root).ok().flatten();
+        let metadata = first.as_ref().map(|first| &first.version.settings.metadata);
+        let metadata = metadata.or(job.request.overrides.metadata.as_ref());
+        Tree { root_id: job.root, labels: metadata.map(labels).unwrap_or_default() }
+    }
+
+    /// What a turn is that waits.
+    pub(super) fn opening_of(&self, job: &Job) -> Turn {
+        let base = base_of(&job.request.base).filter(|_| job.state.after.is_none());
+        let (model, agent_id) = self.led_by(job, base).unwrap_or_default();
+        Turn {
+            id: job.turn_id,
+            state: if job.state.running { TurnState::Running } else { TurnState::Queued },
+            finish_reason: None,
+            conversation_id: None,
+            parent_id: base,
+            model,
+            agent_id,
+            agent_version: None,
+            outputs: Vec::new(),
+            usage: Usage::default(),
+            cost: None,
+            models: Vec::new(),
+            omissions: Vec::new(),
+            error: None,
+            created_at: job.created_at,
+            completed_at: None,
+            last_sequence: first_events(job).len() as u64,
+            request_id: job.request.request.as_ref().map(|request| request.id.clone()),
+            background: Some(Box::new(self.background.state_of(job))),
+        }
+    }
+
+    /// The model and the agent that will lead a job, as far as that can be told before it is run.
+    fn led_by(&self, job: &Job, base: Option<ConversationId>) -> Option<(String, Option<String>)> {
+        let parent = base.and_then(|id| self.store.version(id).ok().flatten());
+        let inherited = parent.as_ref().map(|parent| &parent.version.settings);
+        let lead = self.lead_of(inherited, job.request.overrides.clone(), !job.request.skip_completion).ok()?;
+        Some((lead.settings.model.clone(), lead.settings.agent_id.clone()))
+    }
+
+    /// How a job stands in the queue.
+    fn waiting_of(&self, job: &Job, model: &str) -> Waiting {
+        let background = job.request.background.clone().unwrap_or_default();
+        let provider = self.models.target(model).provider.name().into();
+        let after = job.state.after;
+        Waiting {
+            id: job.turn_id,
+            priority: background.priority,
+            line: Line { key: background.fairness_key.into(), batch: job.batch.map(|(batch, _)| batch), provider },
+            root: job.root,
+            base: after.map(TurnId::conversation).or_else(|| base_of(&job.request.base)),
+            not_before: job.state.not_before,
+            after,
+        }
+    }
+
+    /// Whether a turn is in flight, of whatever kind.
+    fn is_in_flight(&self, id: TurnId) -> bool {
+        self.registry.get(id).is_some() || self.background.contains(id)
+    }
+}
+
+/// The version that a request names.
+fn base_of(base: &Base) -> Option<ConversationId> {
+    match base {
+        Base::Start => None,
+        Base::Append { conversation_id, .. } | Base::Restart { conversation_id, .. } => Some(*conversation_id),
+    }
+}
+
+/// The events that follow from what a job is: they are on disk with it.
+fn first_events(job: &Job) -> Vec<Event> {
+    let after = job.state.after;
+    let queued = EventKind::TurnQueued {
+        conversation_id: job.turn_id.conversation(),
+        not_before: job.request.background.as_ref().and_then(|background| background.not_before),
+        after,
+    };
+    let policy = job.request.concurrency;
+    let conflict = after.map(|other| EventKind::TurnConflict { other, policy, newcomer: true });
+    let numbered = [queued].into_iter().chain(conflict).zip(1..);
+    let event = |(kind, sequence)| Event { sequence, first_sequence: sequence, created_at: job.created_at, kind };
+    numbered.map(event).collect()
+}
