@@ -1,5 +1,5 @@
-// gRPC-Web by Connect's client: node grpc_web.cjs ADDRESS, with its packages in NODE_PATH and the descriptor set of the contract at
-// CAUSERIE_DESCRIPTORS.
+// gRPC-Web by Connect's client: node grpc_web.cjs ADDRESS, with its packages in NODE_PATH and the descriptor sets of the contract
+// and of google.rpc's details at CAUSERIE_DESCRIPTORS and DETAILS_DESCRIPTORS.
 "use strict";
 const assert = require("node:assert");
 const fs = require("node:fs");
@@ -16,7 +16,8 @@ const check = (what, found, expected) => {
 };
 
 async function run(address) {
-  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, fs.readFileSync(process.env.CAUSERIE_DESCRIPTORS)));
+  const read = (path) => createFileRegistry(fromBinary(FileDescriptorSetSchema, fs.readFileSync(path)));
+  const [registry, google] = [read(process.env.CAUSERIE_DESCRIPTORS), read(process.env.DETAILS_DESCRIPTORS)];
   const transport = createGrpcWebTransport({ baseUrl: `http://${address}` });
   const client = createClient(registry.getService("causerie.v1.ConversationService"), transport);
   const text = (turn) => turn.outputs.flatMap((entry) => entry.kind.value.content.map((chunk) => chunk.kind.value)).join("");
@@ -50,7 +51,7 @@ async function run(address) {
     throw new Error("it was not refused");
   };
   const missing = await failure(() => client.getTurn({ turnId: "turn_01919d3c2f5b7c3e8f00112233445566" }, { headers: { "x-request-id": "web-missing" } }));
-  const details = (error) => Object.fromEntries(error.findDetails(registry).map((detail) => [detail.$typeName, detail]));
+  const details = (error) => Object.fromEntries(error.findDetails(google).map((detail) => [detail.$typeName, detail]));
   check("a refusal has its code", missing.code, Code.NotFound);
   check("a refusal has its reason", details(missing)["google.rpc.ErrorInfo"].reason, "TURN_NOT_FOUND");
   check("a refusal knows the call", details(missing)["google.rpc.RequestInfo"].requestId, "web-missing");

@@ -20,9 +20,15 @@ async fn connects_client() {
     let server =
         TestServer::with(&[("offline", "true"), ("providers.mistral.key_file", ""), ("http.grpc_web", "true")]).await;
     let folder = TempDir::new().expect("a temporary folder");
-    let descriptors = folder.path().join("causerie.bin");
-    std::fs::write(&descriptors, proto::FILE_DESCRIPTOR_SET).expect("a writable folder");
-    let settings = [("CAUSERIE_DESCRIPTORS", descriptors.into_os_string())];
+    let sets = [
+        ("CAUSERIE_DESCRIPTORS", proto::FILE_DESCRIPTOR_SET),
+        ("DETAILS_DESCRIPTORS", tonic_types::pb::FILE_DESCRIPTOR_SET),
+    ];
+    let settings = sets.map(|(name, set)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, set).expect("a writable folder");
+        (name, path.into_os_string())
+    });
     WEB_CLIENTS.check_with("grpc_web.cjs", server.address().to_string(), &settings).await;
     server.stop().await;
 }

@@ -46,8 +46,8 @@ function when(text) {
 }
 
 function price(cost) {
-  if (!cost) return null;
-  const amount = Number(cost.units ?? 0) + (cost.nanos ?? 0) / 1e9;
+  const amount = Number(cost?.units ?? 0) + (cost?.nanos ?? 0) / 1e9;
+  if (!amount) return null;
   return make("span", {}, `${amount.toPrecision(2)} ${cost.currencyCode ?? ""}`);
 }
 
