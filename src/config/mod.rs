@@ -17,6 +17,7 @@ mod budget;
 mod conversations;
 mod events;
 mod file;
+mod http;
 mod key;
 mod limits;
 mod log;
@@ -48,6 +49,7 @@ pub use self::{
     budget::{Budget, Covers},
     conversations::Conversations,
     events::Events,
+    http::Http,
     limits::Limits,
     log::{Log, LogFormat},
     mcp::{McpServer, McpTransport},
@@ -110,6 +112,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// The door for browsers and plain HTTP readers.
+    pub http: Http,
     /// How long it is kept what happened.
     pub watch: Watch,
     /// How the service ends.
@@ -203,6 +207,7 @@ impl Config {
             webhooks: Webhooks::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            http: Http::read(from),
             watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),
