@@ -2,11 +2,13 @@
 
 mod agents;
 mod architecture;
+mod background;
 mod bad_input;
 mod breaker;
 mod budgets;
 mod cancel;
 mod cli;
+mod concurrency_policy;
 mod conversations;
 mod crash;
 mod deadline;
