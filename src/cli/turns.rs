@@ -250,10 +250,10 @@ fn tell(turn: &Turn, json: bool) -> Result<(), Failure> {
 fn came_to_its_end(turn: &Turn) -> Result<(), Failure> {
     match turn.state() {
         State::Completed | State::RequiresAction => Ok(()),
-        state => Err(turn.error.as_ref().map_or_else(
-            || Failure::new(format!("the turn is {}", name(state))),
-            Failure::of_rpc_status,
-        )),
+        state => Err(turn
+            .error
+            .as_ref()
+            .map_or_else(|| Failure::new(format!("the turn is {}", name(state))), Failure::of_rpc_status)),
     }
 }
 
@@ -273,12 +273,24 @@ fn cells(turn: &Turn) -> [String; 6] {
         name(turn.state()),
         turn.model.clone(),
         turn.created_at.as_ref().map_or_else(|| "-".to_owned(), moment),
-        background.map_or_else(|| "-".to_owned(), |background| {
-            let next = background.not_before.as_ref().map(|time| format!(", next {}", moment(time)));
-            format!("{} of {}{}", background.attempt, background.max_attempts, next.unwrap_or_default())
-        }),
-        error.map_or_else(|| "-".to_owned(), |error| line(Failure::of_rpc_status(error).text())),
+        background.map_or_else(
+            || "-".to_owned(),
+            |background| {
+                let next = background.not_before.as_ref().map(|time| format!(", next {}", moment(time)));
+                format!("{} of {}{}", background.attempt, background.max_attempts, next.unwrap_or_default())
+            },
+        ),
+        error.map_or_else(|| "-".to_owned(), |error| line(&why(error))),
     ]
+}
+
+/// The reason comes first: a cell may have no room for the rest.
+fn why(error: &tonic_types::pb::Status) -> String {
+    let failure = Failure::of_rpc_status(error);
+    match failure.reason() {
+        Some(reason) => format!("{reason}: {}", error.message),
+        None => error.message.clone(),
+    }
 }
 
 /// To the second.

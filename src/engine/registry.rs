@@ -60,7 +60,13 @@ impl Registry {
             return Vec::new();
         }
         let turns = self.lock();
-        turns.by_id.range(ids.clone()).rev().map(|(_, live)| live.clone()).filter(|live| !live.log.has_ended()).collect()
+        turns
+            .by_id
+            .range(ids.clone())
+            .rev()
+            .map(|(_, live)| live.clone())
+            .filter(|live| !live.log.has_ended())
+            .collect()
     }
 
     /// The turn in flight with this request id. Not one that has ended: if it failed, its request id is free.

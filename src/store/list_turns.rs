@@ -81,7 +81,11 @@ impl Store {
         };
         let (rows, next) =
             self.inner.pick(&versions, below.map(TurnId::conversation), limit, |stored, looked_at| {
-                if query.wants(&[stored.version.turn_state]) { self.inner.turn_of(&stored, looked_at) } else { Ok(None) }
+                if query.wants(&[stored.version.turn_state]) {
+                    self.inner.turn_of(&stored, looked_at)
+                } else {
+                    Ok(None)
+                }
             })?;
         Ok(Stretch { rows, down_to: next.map(ConversationId::turn) })
     }

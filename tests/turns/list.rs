@@ -76,8 +76,12 @@ async fn lists_are_those_of_a_plain_model() {
             let expected = model.listed(&filter, root.as_ref());
             let listed = ids(&mut client, filter.clone()).await;
             let wrong = |id: &&String| !listed.contains(id) || !expected.contains(id);
-            let wrong = expected.iter().chain(&listed).find(wrong).map(|id| model.turns.iter().find(|turn| turn.id == **id));
-            assert!(listed == expected, "restarted: {restarted}, {filter:?}: {listed:?}, not {expected:?}; see {wrong:?}");
+            let wrong =
+                expected.iter().chain(&listed).find(wrong).map(|id| model.turns.iter().find(|turn| turn.id == **id));
+            assert!(
+                listed == expected,
+                "restarted: {restarted}, {filter:?}: {listed:?}, not {expected:?}; see {wrong:?}"
+            );
         }
         model.settle(&mut client).await;
         server.restart().await;

@@ -89,11 +89,9 @@ async fn operations_are_listed() {
     server.provider.reply(Reply::text("Hello"));
     let done = client.start(start("Hi")).await.expect("a turn").into_inner().id;
     let waits = queue(&mut client, for_tomorrow("later")).await;
-    for (filter, expected) in [
-        ("", vec![&waits, &done, &failed]),
-        ("done = true", vec![&done, &failed]),
-        ("done=false", vec![&waits]),
-    ] {
+    for (filter, expected) in
+        [("", vec![&waits, &done, &failed]), ("done = true", vec![&done, &failed]), ("done=false", vec![&waits])]
+    {
         for page_size in [1, 0] {
             let mut request = ListOperationsRequest {
                 name: "operations".to_owned(),
@@ -140,8 +138,12 @@ async fn what_is_no_operation_is_told() {
         let refused = operations.wait_operation(request).await.expect_err("no name");
         assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["name".into(), "timeout".into()]));
     }
-    let request =
-        ListOperationsRequest { name: "turns".to_owned(), filter: "done".to_owned(), page_size: -1, ..Default::default() };
+    let request = ListOperationsRequest {
+        name: "turns".to_owned(),
+        filter: "done".to_owned(),
+        page_size: -1,
+        ..Default::default()
+    };
     let refused = operations.list_operations(request).await.expect_err("nothing of it is right");
     assert_eq!(fields(&refused), ["page_size", "name", "filter"]);
     server.stop().await;

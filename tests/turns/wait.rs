@@ -137,7 +137,11 @@ async fn there_is_nothing_to_wait_for() {
     let backwards = prost_types::Duration { seconds: -1, nanos: 0 };
     for patience in [ms(3_601_000), backwards] {
         let refused = wait(&client, unknown, patience).await.expect_err("not so long");
-        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["wait".to_owned()]), "{patience:?}");
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec!["wait".to_owned()]),
+            "{patience:?}"
+        );
     }
     server.stop().await;
 }

@@ -23,14 +23,16 @@ use TurnState::{Completed, Failed, Running};
 
 #[test]
 fn a_turn_counts_once_and_as_the_last_source_has_it() {
-    let found = vec![stretch(&[9, 5], Running, None), stretch(&[7, 5, 2], Completed, None), stretch(&[8], Failed, None)];
+    let found =
+        vec![stretch(&[9, 5], Running, None), stretch(&[7, 5, 2], Completed, None), stretch(&[8], Failed, None)];
     let all = vec![(9, Running), (8, Failed), (7, Completed), (5, Completed), (2, Completed)];
     assert_eq!(page(found, 5), (all, None));
 }
 
 #[test]
 fn a_page_goes_no_further_than_each_source_was_looked_through() {
-    let found = || vec![stretch(&[9, 3], Running, None), stretch(&[7, 6], Completed, Some(5)), stretch(&[], Failed, Some(1))];
+    let found =
+        || vec![stretch(&[9, 3], Running, None), stretch(&[7, 6], Completed, Some(5)), stretch(&[], Failed, Some(1))];
     assert_eq!(page(found(), 9), (vec![(9, Running), (7, Completed), (6, Completed)], Some(5)));
     assert_eq!(page(found(), 3), (vec![(9, Running), (7, Completed), (6, Completed)], Some(5)));
     assert_eq!(page(found(), 2), (vec![(9, Running), (7, Completed)], Some(7)));
