@@ -284,6 +284,15 @@ fn cells(turn: &Turn) -> [String; 6] {
     ]
 }
 
+/// The reason comes first: a cell may have no room for the rest.
+fn why(error: &tonic_types::pb::Status) -> String {
+    let failure = Failure::of_rpc_status(error);
+    match failure.reason() {
+        Some(reason) => format!("{reason}: {}", error.message),
+        None => error.message.clone(),
+    }
+}
+
 /// To the second.
 fn moment(time: &prost_types::Timestamp) -> String {
     Timestamp::from_second(time.seconds).map_or_else(|_| "-".to_owned(), |time| time.to_string())

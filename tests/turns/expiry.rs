@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use causerie::{
-    proto::{self, set_expiration_request, start_request::Expiration, turn::State},
+    proto::{
+        self, set_expiration_request, start_request::Expiration, stream_events_request::Request, turn::State,
+        watch_service_client::WatchServiceClient,
+    },
     store::{Options, Store},
 };
 use prost_types::Timestamp;
@@ -18,7 +21,6 @@ use crate::support::{
     refusal::{fields, told},
     server::{Client, TestServer, append, start},
 };
-use causerie::proto::stream_events_request::Request;
 
 fn question(expiration: Option<Expiration>) -> proto::StartRequest {
     proto::StartRequest { skip_completion: true, expiration, ..start("Keep this for a while") }
@@ -56,6 +58,25 @@ async fn lives(client: &Client, id: &str) -> i64 {
     let lives = us(version.expire_time.expect("it goes")) - us(version.created_at.expect("a time"));
     assert_eq!(lives % 1_000_000, 0, "from its acceptance, to the microsecond");
     lives / 1_000_000
+}
+
+/// The first versions of a tree that are deleted, in the order in which Watch tells of them.
+async fn deleted(server: &TestServer, root: &str, count: usize) -> Vec<String> {
+    let filter = proto::ChangeFilter {
+        root_id: root.to_owned(),
+        kinds: vec![proto::ChangeKind::VersionDeleted.into()],
+        ..Default::default()
+    };
+    let start = Some(proto::watch_request::Start::AfterRevision(0));
+    let request = proto::WatchRequest { start, filter: Some(filter), include_events: false };
+    let mut watch = WatchServiceClient::new(server.channel().await);
+    let mut changes = watch.watch(request).await.expect("a stream").into_inner();
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let message = soon(changes.message()).await.expect("no error").expect("it has no end");
+        seen.extend(message.changes.into_iter().map(|change| change.conversation_id));
+    }
+    seen
 }
 
 async fn until_gone(client: &mut Client, id: &str) {
@@ -184,11 +205,13 @@ async fn a_tree_goes_when_its_time_has_come() {
     let mut reader = watch(&client, full(Request::Append(append(&first, "and more")))).await;
     let running = reader.started().await;
 
-    until_gone(&mut client, &first).await;
+    assert_eq!(deleted(&server, &first, 2).await, [more.conversation_id.clone(), first.clone()]);
 
     let lived = began.elapsed();
     assert!(lived >= Duration::from_millis(990) && lived < Duration::from_secs(4), "{lived:?}");
-    soon(async { while calls::get_conversation(&mut client, &more.conversation_id).await.is_ok() {} }).await;
+    for id in [&first, &more.conversation_id] {
+        until_gone(&mut client, id).await;
+    }
     let gone = get(&mut client, &more.id).await.expect_err("its turns go with it");
     assert_eq!(told(&gone), (Code::NotFound, "TURN_NOT_FOUND".to_owned()));
     // The turn in flight ends as with any delete: there is nothing left to go on from.
