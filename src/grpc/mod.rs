@@ -5,6 +5,7 @@
 //! stand around every call, `health` and `reflection` are the standard services.
 
 mod agents;
+mod batches;
 pub mod convert;
 pub mod health;
 pub mod layers;
@@ -26,8 +27,8 @@ use self::health::{Health, ServingStatus};
 use crate::{
     engine::Engine,
     proto::{
-        self, agent_service_server::AgentServiceServer, conversation_service_server::ConversationServiceServer,
-        model_service_server::ModelServiceServer,
+        self, agent_service_server::AgentServiceServer, batch_service_server::BatchServiceServer,
+        conversation_service_server::ConversationServiceServer, model_service_server::ModelServiceServer,
     },
 };
 
@@ -35,8 +36,12 @@ use crate::{
 pub const DOMAIN: &str = "causerie";
 
 /// The full names of the services, as health checks ask for them.
-pub const SERVICES: [&str; 3] =
-    ["causerie.v1.ConversationService", "causerie.v1.AgentService", "causerie.v1.ModelService"];
+pub const SERVICES: [&str; 4] = [
+    "causerie.v1.ConversationService",
+    "causerie.v1.AgentService",
+    "causerie.v1.ModelService",
+    "causerie.v1.BatchService",
+];
 
 /// How the services treat their callers.
 #[derive(Debug, Clone)]
@@ -61,10 +66,13 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let agents = AgentServiceServer::new(agents::Agents::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
+    let batches = BatchServiceServer::new(batches::Batches::new(engine.clone(), options.heartbeat))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
     let conversations = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
-    let routes = Routes::new(conversations).add_service(agents).add_service(models);
+    let routes = Routes::new(conversations).add_service(agents).add_service(models).add_service(batches);
     if !options.reflection {
         return routes;
     }

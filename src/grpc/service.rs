@@ -54,7 +54,7 @@ pub(super) struct Call {
     id: String,
     pub(super) deadline: Option<tokio::time::Instant>,
     /// The caller's own key for the provider.
-    key: Option<Secret>,
+    pub(super) key: Option<Secret>,
 }
 
 impl Call {

@@ -75,10 +75,7 @@ impl Shared {
         after: Option<TurnId>,
         caller: &Caller,
     ) -> Result<Turn, Failure> {
-        if caller.key.is_some() {
-            let text = "is never kept, and a background turn outlives its call: leave it out, or run the turn without `background`";
-            return Err(Failure::invalid_field("x-provider-api-key", text));
-        }
+        failures::refuse_key(caller.key.as_ref())?;
         self.check_background(1)?;
         let job = self.job_of(id, request, after, None).await?;
         self.store.add_jobs(std::slice::from_ref(&job)).await.map_err(failures::store)?;

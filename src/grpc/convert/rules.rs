@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use super::{path::Path, violations::Violations};
-use crate::domain::{AgentId, ConversationId, EntryId, TurnId};
+use crate::domain::{AgentId, BatchId, ConversationId, EntryId, TurnId};
 
 const MIB: usize = 1 << 20;
 /// An address or a data URI, and what InputAudio holds.
@@ -150,6 +150,11 @@ pub(super) fn optional_conversation_id(
 
 /// The id of a turn.
 pub(super) fn turn_id(at: &Path<'_>, text: &str, violations: &mut Violations) -> Option<TurnId> {
+    id(at, text, violations)
+}
+
+/// The id of a batch.
+pub(super) fn batch_id(at: &Path<'_>, text: &str, violations: &mut Violations) -> Option<BatchId> {
     id(at, text, violations)
 }
 
