@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use causerie::{
-    cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools},
+    cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools, watch},
     config::Config,
     server::{
         Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             }
             cli::run(show_tools(args, config))
         }),
+        Command::Watch(args) => cli::run(watch::run(args)),
         Command::Export(args) => cli::run(export::run(args)),
         Command::Import(args) => cli::run(import::run(args)),
     })

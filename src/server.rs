@@ -177,6 +177,7 @@ async fn serve(
             () = shutdown => false,
             () = watch(store, &health) => true,
             () = expire(store, engine) => false,
+            () = forget_changes(store, config) => false,
             () = engine.work() => false,
         };
         stop.cancel();
@@ -228,6 +229,25 @@ async fn expire(store: &Store, engine: &Engine) {
             Ok(Ok(0)) | Err(_) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "old turns that made no version are gone"),
             Ok(Err(error)) => tracing::warn!(%error, "old failed turns could not be removed"),
+        }
+    }
+}
+
+/// How often old changes go: a busy server writes some 100 MB of them in such a time.
+const CHANGES_GO_EVERY: Duration = Duration::from_secs(60);
+
+/// Removes changes that are older or more than `watch` allows. Never returns.
+async fn forget_changes(store: &Store, config: &Config) {
+    let mut minutes = tokio::time::interval(CHANGES_GO_EVERY);
+    minutes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        minutes.tick().await;
+        let (store, before) = (store.clone(), Engine::time_before(config.watch.retention));
+        let max_bytes = config.watch.max_bytes;
+        match task::spawn_blocking(move || store.expire_changes(before, max_bytes)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(removed)) => tracing::debug!(removed, "old changes are gone"),
+            Ok(Err(error)) => tracing::warn!(%error, "old changes could not be removed"),
         }
     }
 }

@@ -11,12 +11,13 @@ use tonic::{
 use super::failure::{Failure, deepest, unreachable};
 use crate::proto::{
     agent_service_client::AgentServiceClient, conversation_service_client::ConversationServiceClient,
-    model_service_client::ModelServiceClient,
+    model_service_client::ModelServiceClient, watch_service_client::WatchServiceClient,
 };
 
 pub(super) type Client = ConversationServiceClient<Channel>;
 pub(super) type Agents = AgentServiceClient<Channel>;
 pub(super) type Models = ModelServiceClient<Channel>;
+pub(super) type Watch = WatchServiceClient<Channel>;
 
 /// How long a call that runs no model may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,6 +59,14 @@ impl Server {
         let models = ModelServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
         let agents = AgentServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
         Ok((client(channel), models, agents))
+    }
+
+    /// The same for changes, and for what their filters name.
+    pub(super) async fn connect_watch(&self) -> Result<(Watch, Client, Agents), Failure> {
+        let channel = self.channel().await?;
+        let watch = WatchServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
+        let agents = AgentServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
+        Ok((watch, client(channel), agents))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

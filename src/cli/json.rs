@@ -34,7 +34,12 @@ impl From<serde_json::Error> for JsonError {
 
 /// A record as a line, without the line's end.
 pub(super) fn to_line(record: &ExportRecord) -> Result<String, JsonError> {
-    Ok(to_json(RECORD, record)?.to_string())
+    to_line_of(RECORD, record)
+}
+
+/// The message of this name as a line, without the line's end.
+pub(super) fn to_line_of(name: &str, message: &impl Message) -> Result<String, JsonError> {
+    Ok(to_json(name, message)?.to_string())
 }
 
 /// The record that a line holds.

@@ -18,6 +18,7 @@ pub mod providers;
 pub mod serve;
 mod table;
 pub mod tools;
+pub mod watch;
 
 use std::{future::Future, process::ExitCode};
 
@@ -27,7 +28,7 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs,
+    serve::ServeArgs, tools::ToolsArgs, watch::WatchArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -59,6 +60,9 @@ Agents lead conversations; they are made with `causerie agents create`, by Agent
   causerie agents
   causerie chat --agent support
 
+See what happens, from now on or from any revision:
+  causerie watch
+
 Keep and restore:
   causerie export --output all.jsonl
   causerie import all.jsonl
@@ -66,7 +70,7 @@ Keep and restore:
 Environment:
   MISTRAL_API_KEY  the key of Mistral's API
   CAUSERIE_CONFIG  the configuration file
-  CAUSERIE_SERVER  where chat, agents, export and import connect
+  CAUSERIE_SERVER  where chat, agents, watch, export and import connect
   CAUSERIE_MODEL   the model of new conversations in chat
   CAUSERIE_…       every setting of `causerie serve --help`
 
@@ -112,6 +116,12 @@ pub enum Command {
     /// Show what the configured tool servers offer: their state, their tools, the schemas of one.
     #[command(after_help = tools::AFTER_HELP)]
     Tools(ToolsArgs),
+    /// Follow what happens on the server: turns, versions, deletes.
+    ///
+    /// One line for each change: its revision, when it happened, what it is, the version (or else the turn or batch), the model
+    /// and how the turn stands. A lost connection is taken up where it was. Ctrl-C ends, and says how to go on from there.
+    #[command(after_help = watch::AFTER_HELP)]
+    Watch(WatchArgs),
     /// Write conversations, with all their versions, as JSON Lines.
     ///
     /// One ExportRecord a line in protobuf's JSON. Exports of the same store differ only in the first line, which has the

@@ -34,6 +34,7 @@ mod store;
 mod tools;
 mod turns;
 mod unknown;
+mod watch;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -58,6 +59,7 @@ pub use self::{
     store::Store,
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
+    watch::Watch,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -100,6 +102,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// How long it is kept what happened.
+    pub watch: Watch,
     /// How the service ends.
     pub shutdown: Shutdown,
     /// What the log says.
@@ -189,6 +193,7 @@ impl Config {
             tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),
         };

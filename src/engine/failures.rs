@@ -26,7 +26,10 @@ pub(super) fn store(error: store::Error) -> Failure {
             Failure::new(Reason::HasSuccessors, text).with("successors", count.to_string())
         }
         store::Error::RevisionGone { oldest } => {
-            let text = format!("changes before revision {oldest} are not kept any more: begin with the oldest one");
+            let text = format!(
+                "changes before revision {oldest} are not kept any more (watch.retention, watch.max_mib): begin with the oldest \
+                 one (`from_oldest`), and read anew what has to be known of the time before"
+            );
             Failure::new(Reason::RevisionGone, text).with("oldest_revision", oldest.to_string())
         }
         store::Error::Exists => {
@@ -96,6 +99,14 @@ pub(super) fn refuse_key(key: Option<&Secret>) -> Result<(), Failure> {
     let text =
         "is never kept, and a background turn outlives its call: leave it out, or run the turn without `background`";
     key.map_or(Ok(()), |_| Err(Failure::invalid_field("x-provider-api-key", text)))
+}
+
+/// A reader of changes names one that was never told.
+pub(super) fn no_revision(revision: u64, newest: u64) -> Failure {
+    let text = format!(
+        "must be at most {newest}, the newest revision, is {revision}: it is of another store, or of a later state of this one"
+    );
+    Failure::invalid_field("after_revision", text).with("newest_revision", newest.to_string())
 }
 
 pub(super) fn no_turn(id: TurnId) -> Failure {

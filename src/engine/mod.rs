@@ -27,8 +27,10 @@ mod retry;
 mod rounds;
 mod run;
 mod targets;
+mod told;
 mod toolset;
 mod transfer;
+mod watch;
 pub mod window;
 
 use std::{
@@ -53,6 +55,7 @@ pub use self::{
     read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
+    watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
 };
 use self::{
     background::Background,
@@ -61,11 +64,12 @@ use self::{
     compiles::Compiles,
     history::Histories,
     ids::TurnIds,
-    live::{Attachment, Live, Opening, Stop},
+    live::{Attachment, Live, Opening, Stop, Tree},
     models::Models,
     plan::{Plan, Terms},
     registry::{Place, Refused, Registry},
     run::Run,
+    watch::Watching,
 };
 use crate::{
     domain::{
@@ -124,6 +128,7 @@ struct Shared {
     histories: Histories,
     ids: TurnIds,
     tasks: TaskTracker,
+    watching: Watching,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -193,6 +198,7 @@ impl Engine {
             registry: Arc::new(Registry::new(options.max_in_flight)),
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
+            watching: Watching::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
@@ -268,6 +274,7 @@ impl Engine {
             self.shared.registry.stop_all(Stop::Shutdown);
             self.shared.tasks.wait().await;
         }
+        self.shared.watching.end();
     }
 
     /// The turn that the same request made before.
@@ -362,7 +369,7 @@ impl Engine {
     ) -> Result<Handle, Failure> {
         let shared = &self.shared;
         let created_at = ids::now();
-        let live = Arc::new(Live::new(Opening {
+        let live = Live::new(Opening {
             id: plan.id,
             parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
             model: plan.lead.settings.model.clone(),
@@ -371,7 +378,8 @@ impl Engine {
             created_at,
             reattachable: caller.streaming || request.is_some(),
             request,
-        }));
+        });
+        let live = Arc::new(if plan.store { live.seen_in(Tree::of(&plan)) } else { live });
         let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
         live.log.push(created_at, [run::started(&plan)].into_iter().chain(conflict));
         let handle = shared.attach(&live);

@@ -1,9 +1,11 @@
 //! Turns in flight. The one place that knows only this process: what two processes on one store would have to share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::watch;
 
 use super::live::{Live, Stop};
 use crate::domain::{ConversationId, EventKind, Turn, TurnId, TurnState};
@@ -13,12 +15,17 @@ use crate::domain::{ConversationId, EventKind, Turn, TurnId, TurnState};
 pub(super) struct Registry {
     turns: Mutex<Turns>,
     max: usize,
+    /// How many turns were ever admitted.
+    admitted: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Turns {
     by_id: HashMap<TurnId, Arc<Live>>,
     by_request: HashMap<String, Arc<Live>>,
+    /// In the order in which they were admitted, by how many had been then.
+    by_number: BTreeMap<u64, Arc<Live>>,
+    admitted: u64,
     draining: bool,
 }
 
@@ -33,7 +40,7 @@ pub(super) enum Refused {
 impl Registry {
     /// A registry for at most so many turns at once.
     pub(super) fn new(max: usize) -> Registry {
-        Registry { turns: Mutex::default(), max }
+        Registry { turns: Mutex::default(), max, admitted: watch::Sender::new(0) }
     }
 
     /// The turn in flight with this id. One that has ended keeps its place for a moment, but is the store's to know: whoever
@@ -67,8 +74,25 @@ impl Registry {
             turns.by_request.insert(request.id.clone(), live.clone());
         }
         turns.by_id.insert(live.log.turn_id(), live.clone());
+        turns.admitted += 1;
+        let number = turns.admitted;
+        turns.by_number.insert(number, live.clone());
         drop(turns);
-        Place { registry: self.clone(), live }
+        // Others may have been faster since.
+        self.admitted.send_modify(|admitted| *admitted = number.max(*admitted));
+        Place { registry: self.clone(), live, number }
+    }
+
+    /// How many turns were ever admitted, and each that is.
+    pub(super) fn admissions(&self) -> watch::Receiver<u64> {
+        self.admitted.subscribe()
+    }
+
+    /// The turns in flight that were admitted after so many others, and how many there were in all.
+    pub(super) fn admitted_after(&self, number: u64) -> (Vec<Arc<Live>>, u64) {
+        let turns = self.lock();
+        let later = turns.by_number.range(number + 1..).map(|(_, live)| live.clone());
+        (later.collect(), turns.admitted)
     }
 
     /// The turns in flight that run on a version.
@@ -112,13 +136,14 @@ impl Registry {
 pub(super) struct Place {
     registry: Arc<Registry>,
     pub(super) live: Arc<Live>,
+    number: u64,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.live.log.has_ended() {
             // Only a panic of the turn's task leads here. Nobody may wait for ever.
-            let (at, failure) = (super::ids::now(), super::run::died());
+            let (at, failure) = (super::ids::now(), super::told::died());
             self.live.end(Turn {
                 state: TurnState::Failed,
                 error: Some(failure.clone()),
@@ -130,6 +155,7 @@ impl Drop for Place {
         }
         let mut turns = self.registry.lock();
         turns.by_id.remove(&self.live.log.turn_id());
+        turns.by_number.remove(&self.number);
         if let Some(request) = &self.live.request
             // The next turn may have the id already.
             && turns.by_request.get(&request.id).is_some_and(|live| Arc::ptr_eq(live, &self.live))

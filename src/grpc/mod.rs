@@ -18,6 +18,7 @@ mod service;
 pub mod status;
 mod stream;
 mod transfer;
+mod watch;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::{
     proto::{
         self, agent_service_server::AgentServiceServer, batch_service_server::BatchServiceServer,
         conversation_service_server::ConversationServiceServer, model_service_server::ModelServiceServer,
+        watch_service_server::WatchServiceServer,
     },
 };
 
@@ -36,11 +38,12 @@ use crate::{
 pub const DOMAIN: &str = "causerie";
 
 /// The full names of the services, as health checks ask for them.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "causerie.v1.ConversationService",
     "causerie.v1.AgentService",
     "causerie.v1.ModelService",
     "causerie.v1.BatchService",
+    "causerie.v1.WatchService",
 ];
 
 /// How the services treat their callers.
@@ -69,10 +72,14 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let batches = BatchServiceServer::new(batches::Batches::new(engine.clone(), options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
+    let watch = WatchServiceServer::new(watch::Watch::new(engine.clone(), options.heartbeat))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
     let conversations = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
-    let routes = Routes::new(conversations).add_service(agents).add_service(models).add_service(batches);
+    let routes = Routes::new(conversations).add_service(agents).add_service(models).add_service(watch);
+    let routes = routes.add_service(batches);
     if !options.reflection {
         return routes;
     }

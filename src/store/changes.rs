@@ -52,6 +52,16 @@ impl Store {
         self.inner.log.read(&self.inner.disk, after, limit)
     }
 
+    /// The same as far as memory has it, without blocking. `None`: the disk has to be read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RevisionGone`]: some of them are kept no more.
+    pub fn recent_changes(&self, after: u64, limit: usize) -> Result<Option<Vec<Arc<Change>>>, Error> {
+        let Some((first, last)) = self.inner.log.range(after, limit)? else { return Ok(Some(Vec::new())) };
+        Ok(self.inner.log.recent(first, last))
+    }
+
     /// Removes changes from the oldest on, as long as they happened before a moment, or all that are kept take more than so
     /// many bytes. The newest one always stays, so that no number is given twice. Returns how many it removed. Blocks, the
     /// first time to read all there are; durable with the next commit.
@@ -157,9 +167,10 @@ impl Log {
         tail.next += 1;
         tail.turn = change.turn_id.0;
         tail.bytes += size(&row);
-        self.newest.store(change.revision, Ordering::Release);
         let revision = change.revision;
         self.remember(change);
+        // After it is in memory: what is published is there for all who are told of it.
+        self.newest.store(revision, Ordering::Release);
         if self.unsynced {
             self.publish(revision);
         }
@@ -215,6 +226,15 @@ impl Log {
     }
 
     fn read(&self, disk: &Disk, after: u64, limit: usize) -> Result<Vec<Arc<Change>>, Error> {
+        let Some((first, last)) = self.range(after, limit)? else { return Ok(Vec::new()) };
+        match self.recent(first, last) {
+            Some(changes) => Ok(changes),
+            None => self.read_disk(disk, first, last),
+        }
+    }
+
+    /// The first and the last of the durable changes that follow a revision, at most so many; `None` if none does.
+    fn range(&self, after: u64, limit: usize) -> Result<Option<(u64, u64)>, Error> {
         let durable = *self.durable.borrow();
         let first = after.saturating_add(1);
         let oldest = self.oldest();
@@ -222,13 +242,7 @@ impl Log {
             return Err(Error::RevisionGone { oldest });
         }
         let last = after.saturating_add(limit as u64).min(durable);
-        if last < first {
-            return Ok(Vec::new());
-        }
-        match self.recent(first, last) {
-            Some(changes) => Ok(changes),
-            None => self.read_disk(disk, first, last),
-        }
+        Ok((first <= last).then_some((first, last)))
     }
 
     fn recent(&self, first: u64, last: u64) -> Option<Vec<Arc<Change>>> {

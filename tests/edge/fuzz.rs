@@ -47,7 +47,7 @@ fn start() -> impl Strategy<Value = proto::StartRequest> {
     let turn = strategies::turn().prop_flat_map(|turn| (strategies::version(&turn), Just(turn)));
     (turn, prop::collection::vec(strategies::entry(), 0..4), any::<i64>()).prop_map(
         |((version, turn), inputs, number)| {
-            let settings = causerie::grpc::convert::version::write(&version, true);
+            let settings = causerie::grpc::convert::version::write(&version, true, None);
             let mut inputs: Vec<_> = inputs.iter().map(entry::write).collect();
             for (i, input) in inputs.iter_mut().enumerate().filter(|(i, _)| i % 2 == 1) {
                 input.created_at = Some(prost_types::Timestamp { seconds: number, nanos: i32::MAX - i as i32 });
@@ -75,6 +75,19 @@ fn start() -> impl Strategy<Value = proto::StartRequest> {
                 agent_version: settings.agent_version,
                 handoff_execution: (number % 3) as i32,
                 max_tool_rounds: (number % 100) as i32,
+                background: number % 2 == 1,
+                background_options: (number % 3 == 1).then(|| proto::BackgroundOptions {
+                    not_before: Some(prost_types::Timestamp { seconds: number, nanos: 7 }),
+                    priority: number as i32,
+                    max_attempts: (number % 200) as i32,
+                    fairness_key: "k".repeat((number % 300).unsigned_abs() as usize),
+                }),
+                callback_url: ["", "https://example.org/", "ftp://a", "https:"][(number % 4).unsigned_abs() as usize]
+                    .into(),
+                expiration: (number % 3 == 2).then_some(proto::start_request::Expiration::Ttl(prost_types::Duration {
+                    seconds: number,
+                    nanos: (number % 7) as i32 - 1,
+                })),
             }
         },
     )

@@ -43,7 +43,7 @@ pub(crate) fn resume(turn_id: &str, after_sequence: i64) -> Request {
 }
 
 pub(crate) async fn get_turn(client: &mut Client, turn_id: &str) -> Result<proto::Turn, Status> {
-    let request = proto::GetTurnRequest { turn_id: turn_id.to_owned() };
+    let request = proto::GetTurnRequest { turn_id: turn_id.to_owned(), wait: None };
     client.get_turn(named("get-turn", request)).await.map(tonic::Response::into_inner)
 }
 

@@ -158,6 +158,10 @@ pub(crate) fn name(event: &proto::Event) -> &'static str {
         Kind::AgentHandoffStarted(_) => "agent_handoff_started",
         Kind::AgentHandoffDone(_) => "agent_handoff_done",
         Kind::HumanHandoff(_) => "human_handoff",
+        Kind::TurnQueued(_) => "turn_queued",
+        Kind::TurnResumed(_) => "turn_resumed",
+        Kind::TurnRequeued(_) => "turn_requeued",
+        Kind::TurnConflict(_) => "turn_conflict",
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod calls;
 pub(crate) mod completion;
 pub(crate) mod event_log;
 pub(crate) mod events;
+pub(crate) mod files;
 pub(crate) mod forwarding;
 pub(crate) mod golden;
 pub(crate) mod history;

@@ -6,7 +6,7 @@ use super::server::{Client, entry_text};
 
 /// A turn, which must be there.
 pub(crate) async fn turn(client: &Client, turn_id: &str) -> proto::Turn {
-    let request = proto::GetTurnRequest { turn_id: turn_id.to_owned() };
+    let request = proto::GetTurnRequest { turn_id: turn_id.to_owned(), wait: None };
     client.clone().get_turn(request).await.expect("the turn").into_inner()
 }
 

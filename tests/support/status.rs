@@ -33,7 +33,11 @@ pub(crate) fn promise(reason: ErrorReason) -> (Code, Retry) {
         | R::EntryNotFound
         | R::TurnNotFound
         | R::AgentNotFound
-        | R::AgentVersionNotFound => (Code::NotFound, Retry::Never),
+        | R::AgentVersionNotFound
+        | R::BatchNotFound
+        | R::WebhookNotFound => (Code::NotFound, Retry::Never),
+        R::BatchClosed => (Code::FailedPrecondition, Retry::Never),
+        R::RevisionGone => (Code::OutOfRange, Retry::Never),
         R::RateLimitExceeded | R::Overloaded => (Code::ResourceExhausted, Retry::Later),
         R::MessageTooLarge | R::BudgetExceeded | R::TurnLimitExceeded => (Code::ResourceExhausted, Retry::Never),
         R::InvalidRequest | R::ContextLengthExceeded => (Code::InvalidArgument, Retry::Never),

@@ -21,12 +21,12 @@ pub use self::queue::Limits;
 use self::queue::{Line, Queue, Waiting};
 use super::{
     Engine, Shared, failures, ids,
-    live::{Live, Stop},
+    live::{Live, Stop, Tree},
     registry::Place,
 };
 use crate::domain::{
     BatchId, ChangeKind, ConversationId, Event, EventKind, Failure, Job, Reason, Time, Turn, TurnId, TurnState, Usage,
-    request::Base, turn::BackgroundState,
+    change::labels, request::Base, turn::BackgroundState,
 };
 
 /// How background turns are run.
@@ -161,6 +161,9 @@ impl Shared {
     pub(super) fn turn_ended(self: &Arc<Shared>, id: TurnId) {
         {
             let mut state = self.background.lock();
+            if state.queue.len() == 0 {
+                return;
+            }
             state.held.remove(&id);
             state.queue.ended(id, ids::now());
         }
@@ -186,7 +189,8 @@ impl Shared {
     /// Holds a turn that waits, so that it can be read. `None`: it has ended meanwhile.
     fn hold(self: &Arc<Shared>, job: &Job, seen: Vec<Event>) -> Option<Arc<Live>> {
         let events = first_events(job).into_iter().chain(seen).collect();
-        let live = Arc::new(Live::background(self.opening_of(job), events, job.request.request.clone()));
+        let live = Live::background(self.opening_of(job), events, job.request.request.clone());
+        let live = Arc::new(live.seen_in(self.tree_of(job)));
         let mut state = self.background.lock();
         if !state.queue.contains(job.turn_id) {
             return None;
@@ -196,6 +200,14 @@ impl Shared {
             Held { live, _place }
         });
         Some(held.live.clone())
+    }
+
+    /// Where a job belongs. A tree's metadata is that of its first version.
+    fn tree_of(&self, job: &Job) -> Tree {
+        let first = self.store.version(job.root).ok().flatten();
+        let metadata = first.as_ref().map(|first| &first.version.settings.metadata);
+        let metadata = metadata.or(job.request.overrides.metadata.as_ref());
+        Tree { root_id: job.root, labels: metadata.map(labels).unwrap_or_default() }
     }
 
     /// What a turn is that waits.

@@ -11,6 +11,7 @@ pub mod agent_request;
 pub mod agent_spec;
 mod background;
 pub mod batch;
+pub mod change;
 pub mod chunk;
 pub mod completion;
 mod connector;

@@ -59,6 +59,7 @@ pub(crate) fn turn() -> BoxedStrategy<Turn> {
                 completed_at,
                 last_sequence,
                 request_id,
+                background: None,
             }
         })
         .boxed()
