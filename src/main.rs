@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use causerie::{
-    cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools, watch},
+    cli::{self, Command, Failure, agents, batch, chat, export, import, providers, serve, tools, watch},
     config::Config,
     server::{
         Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     cli::exit(match cli::parse() {
         Command::Serve(args) => serve_until_stopped(&args),
         Command::Agents(args) => cli::run(agents::run(args)),
+        Command::Batch(args) => cli::run(batch::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
         Command::Tools(args) => args.config().and_then(|config| {

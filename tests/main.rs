@@ -3,6 +3,7 @@
 mod agents;
 mod architecture;
 mod bad_input;
+mod batch;
 mod breaker;
 mod budgets;
 mod cancel;

@@ -96,6 +96,11 @@ impl TestServer {
         self.run().await;
     }
 
+    /// Starts it again on the same store and provider, after [`TestServer::begin_stop`].
+    pub(crate) async fn start_again(&mut self) {
+        self.run().await;
+    }
+
     /// Stops the server; it must end well.
     pub(crate) async fn stop(mut self) {
         self.halt().await;
