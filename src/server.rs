@@ -130,6 +130,10 @@ impl Server {
         if queued > 0 {
             tracing::info!(turns = queued, "background turns go on");
         }
+        let batches = engine.recover_batches();
+        if batches > 0 {
+            tracing::info!(batches, "batches go on");
+        }
         Ok(Server { config, store, engine, mcp, offline })
     }
 

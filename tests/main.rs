@@ -4,6 +4,7 @@ mod agents;
 mod architecture;
 mod background;
 mod bad_input;
+mod batch;
 mod breaker;
 mod budgets;
 mod cancel;

@@ -4,6 +4,7 @@
 //! gRPC contract alone, as any client does.
 
 pub mod agents;
+pub mod batch;
 pub mod chat;
 mod check;
 pub mod connect;
@@ -29,8 +30,9 @@ use tokio::runtime;
 
 pub use self::failure::Failure;
 use self::{
-    agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs, watch::WatchArgs, webhooks::WebhooksArgs,
+    agents::AgentsArgs, batch::BatchArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs,
+    providers::ProvidersArgs, serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs, watch::WatchArgs,
+    webhooks::WebhooksArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -71,6 +73,9 @@ See what happens, from now on or from any revision:
 
 Be told by HTTP of what happens:
   causerie webhooks create https://example.com/hooks
+
+Many prompts at once, in a file of JSON Lines; the same command goes on after an interruption:
+  causerie batch prompts.jsonl --model mistral-small-latest --output results.jsonl
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -116,6 +121,9 @@ pub enum Command {
     /// In a pipe: every line is a message (or a command), stdout gets the answers and nothing else, notes go to stderr. The
     /// first turn that fails or is cut off ends it with exit code 1. The last line on stderr names the version to go on from.
     Chat(ChatArgs),
+    /// Run many prompts or turns from a file, and collect what comes of them.
+    #[command(after_help = batch::AFTER_HELP)]
+    Batch(BatchArgs),
     /// List, show, compare and change agents.
     #[command(after_help = agents::AFTER_HELP)]
     Agents(AgentsArgs),

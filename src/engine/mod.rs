@@ -6,6 +6,7 @@ mod agents;
 mod ask;
 mod assemble;
 mod background;
+mod batch;
 mod budgets;
 mod compiles;
 mod decide;
@@ -48,6 +49,7 @@ use tracing::Instrument;
 pub use self::{
     agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget},
     background::{BackgroundOptions, Limits},
+    batch::{BatchItem, BatchPage, BatchRead, BatchReader, Intake, ItemOutcome},
     budgets::WindowBudget,
     declare_agents::DeclaredAgent,
     list_models::{ListedModel, ListedProvider},
@@ -62,6 +64,7 @@ pub use self::{
 };
 use self::{
     background::Background,
+    batch::Batching,
     budgets::Budgets,
     compiles::Compiles,
     expiry::Sweeper,
@@ -129,6 +132,7 @@ struct Shared {
     budgets: Budgets,
     tools: Tools,
     background: Background,
+    batching: Batching,
     compiles: Compiles,
     options: Options,
     registry: Arc<Registry>,
@@ -216,6 +220,7 @@ impl Engine {
             models,
             tools,
             background: Background::new(options.background.clone()),
+            batching: Batching::default(),
             compiles: Compiles::new(),
             budgets: Budgets::new(store.clone(), windows),
             store,
@@ -279,6 +284,7 @@ impl Engine {
     pub async fn drain(&self, deadline: Instant) {
         self.shared.registry.drain();
         self.shared.background.stop();
+        self.shared.batching.ending.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout_at(deadline, self.shared.tasks.wait()).await.is_err() {
             self.shared.registry.stop_all(Stop::Shutdown);

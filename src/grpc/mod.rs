@@ -5,6 +5,7 @@
 //! stand around every call, `health` and `reflection` are the standard services. `door` is for those who speak plain HTTP or gRPC-Web.
 
 mod agents;
+mod batches;
 pub mod convert;
 pub mod door;
 pub mod health;
@@ -30,9 +31,10 @@ use self::health::{Health, ServingStatus};
 use crate::{
     engine::Engine,
     proto::{
-        self, agent_service_server::AgentServiceServer, conversation_service_server::ConversationServiceServer,
-        longrunning::operations_server::OperationsServer, model_service_server::ModelServiceServer,
-        watch_service_server::WatchServiceServer, webhook_service_server::WebhookServiceServer,
+        self, agent_service_server::AgentServiceServer, batch_service_server::BatchServiceServer,
+        conversation_service_server::ConversationServiceServer, longrunning::operations_server::OperationsServer,
+        model_service_server::ModelServiceServer, watch_service_server::WatchServiceServer,
+        webhook_service_server::WebhookServiceServer,
     },
 };
 
@@ -40,10 +42,11 @@ use crate::{
 pub const DOMAIN: &str = "causerie";
 
 /// The full names of the services, as health checks ask for them.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "causerie.v1.ConversationService",
     "causerie.v1.AgentService",
     "causerie.v1.ModelService",
+    "causerie.v1.BatchService",
     "causerie.v1.WatchService",
     "google.longrunning.Operations",
     "causerie.v1.WebhookService",
@@ -85,6 +88,9 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let operations = OperationsServer::new(operations::Operations::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
+    let batches = BatchServiceServer::new(batches::Batches::new(engine.clone(), options.heartbeat))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
     let watch = WatchServiceServer::new(watch::Watch::new(engine.clone(), options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
@@ -95,7 +101,7 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
     let routes = Routes::new(conversations).add_service(agents).add_service(models).add_service(watch);
-    let routes = routes.add_service(operations).add_service(webhooks);
+    let routes = routes.add_service(operations).add_service(webhooks).add_service(batches);
     if !options.reflection {
         return routes;
     }

@@ -60,7 +60,7 @@ pub(super) struct Call {
     pub(super) id: String,
     pub(super) deadline: Option<Instant>,
     /// The caller's own key for the provider.
-    key: Option<Secret>,
+    pub(super) key: Option<Secret>,
 }
 
 impl Call {

@@ -2,6 +2,7 @@
 
 mod agents;
 mod approval;
+mod batch;
 mod chat;
 mod providers;
 mod serve;

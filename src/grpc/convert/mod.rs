@@ -10,6 +10,7 @@ pub mod agent;
 pub mod agent_request;
 pub mod agent_spec;
 mod background;
+pub mod batch;
 pub mod change;
 pub mod chunk;
 pub mod completion;
