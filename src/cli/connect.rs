@@ -10,12 +10,13 @@ use tonic::{
 
 use super::failure::{Failure, deepest, unreachable};
 use crate::proto::{
-    agent_service_client::AgentServiceClient, conversation_service_client::ConversationServiceClient,
-    model_service_client::ModelServiceClient, watch_service_client::WatchServiceClient,
-    webhook_service_client::WebhookServiceClient,
+    agent_service_client::AgentServiceClient, batch_service_client::BatchServiceClient,
+    conversation_service_client::ConversationServiceClient, model_service_client::ModelServiceClient,
+    watch_service_client::WatchServiceClient, webhook_service_client::WebhookServiceClient,
 };
 
 pub(super) type Client = ConversationServiceClient<Channel>;
+pub(super) type Batches = BatchServiceClient<Channel>;
 pub(super) type Agents = AgentServiceClient<Channel>;
 pub(super) type Webhooks = WebhookServiceClient<Channel>;
 pub(super) type Models = ModelServiceClient<Channel>;
@@ -74,6 +75,11 @@ impl Server {
         let watch = WatchServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
         let agents = AgentServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
         Ok((watch, client(channel), agents))
+    }
+
+    /// The same for batches.
+    pub(super) async fn connect_batches(&self) -> Result<Batches, Failure> {
+        Ok(BatchServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

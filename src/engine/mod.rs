@@ -6,10 +6,12 @@ mod agents;
 mod ask;
 mod assemble;
 mod background;
+mod batch;
 mod budgets;
 mod compiles;
 mod decide;
 mod declare_agents;
+mod expiry;
 mod failures;
 mod history;
 mod ids;
@@ -29,6 +31,7 @@ mod targets;
 mod told;
 mod toolset;
 mod transfer;
+mod turns;
 mod watch;
 mod webhooks;
 pub mod window;
@@ -46,6 +49,7 @@ use tracing::Instrument;
 pub use self::{
     agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget},
     background::{BackgroundOptions, Limits},
+    batch::{BatchItem, BatchPage, BatchRead, BatchReader, Intake, ItemOutcome},
     budgets::WindowBudget,
     declare_agents::DeclaredAgent,
     list_models::{ListedModel, ListedProvider},
@@ -54,13 +58,16 @@ pub use self::{
     read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
+    turns::{TurnPage, TurnQuery},
     watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
     webhooks::{CallbackSecret, RedeliverWhat, Render, WebhookChanges, WebhookOptions},
 };
 use self::{
     background::Background,
+    batch::Batching,
     budgets::Budgets,
     compiles::Compiles,
+    expiry::Sweeper,
     history::Histories,
     ids::TurnIds,
     live::{Attachment, Live, Opening, Stop, Tree},
@@ -103,6 +110,8 @@ pub struct Options {
     pub max_handoffs: u32,
     /// Tools that one turn runs at once.
     pub max_parallel_tools: usize,
+    /// How long after its first turn a tree is deleted that says nothing else.
+    pub conversation_ttl: Option<Duration>,
     /// How background turns are run.
     pub background: BackgroundOptions,
     /// Ceilings on what all turns may spend.
@@ -123,12 +132,15 @@ struct Shared {
     budgets: Budgets,
     tools: Tools,
     background: Background,
+    batching: Batching,
     compiles: Compiles,
     options: Options,
     registry: Arc<Registry>,
     histories: Histories,
     ids: TurnIds,
     tasks: TaskTracker,
+    /// Deletes trees whose time has come.
+    sweeper: Sweeper,
     watching: Watching,
     webhooks: Webhooks,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
@@ -200,6 +212,7 @@ impl Engine {
             registry: Arc::new(Registry::new(options.max_in_flight)),
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
+            sweeper: Sweeper::new(),
             watching: Watching::new(),
             webhooks: Webhooks::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
@@ -207,6 +220,7 @@ impl Engine {
             models,
             tools,
             background: Background::new(options.background.clone()),
+            batching: Batching::default(),
             compiles: Compiles::new(),
             budgets: Budgets::new(store.clone(), windows),
             store,
@@ -270,6 +284,7 @@ impl Engine {
     pub async fn drain(&self, deadline: Instant) {
         self.shared.registry.drain();
         self.shared.background.stop();
+        self.shared.batching.ending.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout_at(deadline, self.shared.tasks.wait()).await.is_err() {
             self.shared.registry.stop_all(Stop::Shutdown);
@@ -311,6 +326,7 @@ impl Engine {
 
     async fn start(&self, mut request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         let shared = &self.shared;
+        expiry::check(&request)?;
         shared.registry.room(request.background.is_some()).map_err(|refused| shared.refuse(refused))?;
         if request.store {
             shared.store.accepts_turns().map_err(failures::store)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,7 +22,7 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct Turns {
-    by_id: HashMap<TurnId, Arc<Live>>,
+    by_id: BTreeMap<TurnId, Arc<Live>>,
     by_request: HashMap<String, Arc<Live>>,
     /// In the order in which they were admitted, by how many had been then.
     by_number: BTreeMap<u64, Arc<Live>>,
@@ -51,6 +52,21 @@ impl Registry {
     /// has seen its end finds what will be found from then on.
     pub(super) fn get(&self, id: TurnId) -> Option<Arc<Live>> {
         self.lock().by_id.get(&id).filter(|live| !live.log.has_ended()).cloned()
+    }
+
+    /// The turns in flight of a range of ids, newest first. Not those that have ended, which are the store's to know.
+    pub(super) fn newest(&self, ids: &Range<TurnId>) -> Vec<Arc<Live>> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let turns = self.lock();
+        turns
+            .by_id
+            .range(ids.clone())
+            .rev()
+            .map(|(_, live)| live.clone())
+            .filter(|live| !live.log.has_ended())
+            .collect()
     }
 
     /// The turn in flight with this request id. Not one that has ended: if it failed, its request id is free.

@@ -35,6 +35,10 @@
 //! | `k hook` | how far an endpoint has come; of nil: how far callbacks have | deliveries, at most once a second without any |
 //! | `d hook place8 test16` | what was sent to an endpoint, by the revision (of a test: the newest one then) | an attempt; kept for some days |
 //! | `q revision8` | a callback that is still to be delivered | while it is |
+//! | `g batch` | many turns that are run as one: what was asked, and where it stands. **The commit point** of its making, and of its end | every step of a batch |
+//! | `h batch index4` | the turn of an item; nothing: it was refused | every item |
+//! | `i batch sequence4` | what came of an item, and of all before it, numbered 1, 2, 3 … in the batch. Of a turn: between its change and the row that makes that true | an item that has ended |
+//! | `j request-id` | the batch that a request made, and the request's fingerprint | if there is one |
 //!
 //! A branch is named after its first version.
 
@@ -43,7 +47,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use uuid::Uuid;
 
-use crate::domain::change::label;
+use crate::domain::{Time, change::label};
 
 /// The row of the store itself.
 pub(super) const META: [u8; 1] = *b"@";
@@ -354,6 +358,12 @@ pub(super) fn expires(at_us: i64, root: Uuid) -> [u8; 25] {
     key
 }
 
+/// The moment of such a key.
+pub(super) fn expires_at(key: &[u8]) -> Time {
+    let us = key[1..9].try_into().expect("keys of trees by their end have 25 bytes");
+    Time { unix_us: i64::try_from(u64::from_be_bytes(us)).unwrap_or(i64::MAX) }
+}
+
 /// What its maker says of an endpoint.
 pub(super) fn webhook(id: Uuid) -> [u8; 17] {
     of_one(b'w', id)
@@ -386,6 +396,47 @@ pub(super) fn callback(revision: u64) -> [u8; 9] {
     let mut key = key(b'q');
     key[1..].copy_from_slice(&revision.to_be_bytes());
     key
+}
+
+/// A batch.
+pub(super) fn batch(id: Uuid) -> [u8; 17] {
+    of_one(b'g', id)
+}
+
+/// An item of a batch.
+pub(super) fn batch_item(batch: Uuid, index: u32) -> [u8; 21] {
+    in_batch(b'h', batch, index)
+}
+
+/// The items of a batch. A prefix.
+pub(super) fn batch_items(batch: Uuid) -> [u8; 17] {
+    of_one(b'h', batch)
+}
+
+/// A result of a batch.
+pub(super) fn batch_result(batch: Uuid, sequence: u32) -> [u8; 21] {
+    in_batch(b'i', batch, sequence)
+}
+
+/// The results of a batch. A prefix.
+pub(super) fn batch_results(batch: Uuid) -> [u8; 17] {
+    of_one(b'i', batch)
+}
+
+fn in_batch(prefix: u8, batch: Uuid, number: u32) -> [u8; 21] {
+    let mut key = of_one(prefix, batch);
+    key[17..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The number that a result's key ends with.
+pub(super) fn result_sequence(key: &[u8]) -> u32 {
+    u32::from_be_bytes(key[17..].try_into().expect("keys of results have 21 bytes"))
+}
+
+/// A request that made a batch.
+pub(super) fn batch_request(request_id: &str) -> Vec<u8> {
+    [b"j", request_id.as_bytes()].concat()
 }
 
 /// A value that branches are found by.

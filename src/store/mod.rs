@@ -11,6 +11,7 @@
 //! Knows the domain and nothing else of ours. Invents neither ids nor times. Only `disk` knows which engine is below.
 
 mod agents;
+mod batches;
 mod changes;
 mod commit;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod keys;
 mod ledger;
 mod list;
 mod list_agents;
+mod list_turns;
 mod locks;
 mod open;
 mod record;
@@ -49,6 +51,7 @@ use uuid::Uuid;
 
 pub use self::{
     agents::{AgentChange, AgentError, NewAgent},
+    batches::{Begun, NewItem, Taken},
     commit::Ending,
     error::{Error, OpenError},
     flush::Health,
@@ -57,10 +60,11 @@ pub use self::{
     ledger::{Account, Charge, Spent},
     list::{Page, Query},
     list_agents::{AgentCursor, AgentPage, AgentQuery, Room},
+    list_turns::{JobHead, Stretch, TurnQuery},
     tree::{TreeCursor, TreePage},
     webhooks::{DeliveryCursor, DeliveryPage, WebhookPage},
 };
-use self::{changes::Log, disk::Disk, flush::Flusher, locks::Locks};
+use self::{batches::Batches, changes::Log, disk::Disk, flush::Flusher, locks::Locks};
 use crate::domain::{Agent, ConversationId, Entry, Event, Settings, Time, Turn, Version};
 
 /// How a store is opened.
@@ -95,6 +99,7 @@ struct Inner {
     disk: Arc<Disk>,
     flusher: Flusher,
     log: Arc<Log>,
+    batches: Arc<Batches>,
     locks: Locks,
     /// By the version that introduced them, with their size in bytes.
     settings: moka::sync::Cache<Uuid, (Arc<Settings>, u32)>,

@@ -105,6 +105,21 @@ impl Background {
         self.lock().queue.contains(id)
     }
 
+    /// The turns of a batch that have not ended.
+    pub(super) fn turns_of_batch(&self, batch: BatchId) -> Vec<TurnId> {
+        self.lock().queue.of_batch(batch)
+    }
+
+    /// How many turns of a batch may run at once. Of batches that are not `open` any more it is forgotten.
+    pub(super) fn limit_batch(&self, batch: BatchId, most: usize, open: &[BatchId]) {
+        self.lock().queue.limit_batch(batch, most, open);
+    }
+
+    /// Begins no turns of a batch until it goes on.
+    pub(super) fn pause_batch(&self, batch: BatchId, paused: bool) {
+        self.lock().queue.pause_batch(batch, paused);
+    }
+
     fn max_attempts(&self, job: &Job) -> u32 {
         let asked = job.request.background.as_ref().and_then(|background| background.max_attempts);
         asked.unwrap_or(self.options.max_attempts)
@@ -151,11 +166,6 @@ impl Engine {
     pub fn background_turns(&self) -> usize {
         self.shared.background.lock().queue.len()
     }
-
-    /// The turns of a batch that have not ended.
-    pub fn turns_of_batch(&self, batch: BatchId) -> Vec<TurnId> {
-        self.shared.background.lock().queue.of_batch(batch)
-    }
 }
 
 impl Shared {
@@ -188,6 +198,7 @@ impl Shared {
         if is_sooner {
             self.background.sooner.notify_one();
         }
+        self.batching.room.notify_waiters();
         self.pump();
     }
 

@@ -3,6 +3,7 @@
 //! Every row begins with a byte that names the version of its record; fields are prost's, written by hand, and are only added.
 
 pub(super) mod agent;
+pub(super) mod batch;
 pub(super) mod change;
 mod chunk;
 pub(super) mod entry;
