@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, Http},
     engine::{self, Engine},
     grpc::{self, health::Health},
     offline::Offline,
@@ -168,13 +168,16 @@ async fn serve(
     engine.start_webhooks().await.map_err(|failure| Error::Recovery(failure.message))?;
     let health = Health::new();
     let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-    let routes = grpc::routes(engine.clone(), &grpc_options(config));
-    let served = grpc::serve::serve(listener, routes, transport(config), health.clone(), stop.clone(), cut);
+    let options = grpc_options(config);
+    let routes = grpc::routes(engine.clone(), &options);
+    let transport = grpc::serve::Options { door: grpc::door(engine.clone(), &options), ..transport(config) };
+    let served = grpc::serve::serve(listener, routes, transport, health.clone(), stop.clone(), cut);
     let ends = async {
         let failed = tokio::select! {
             () = shutdown => false,
             () = watch(store, &health) => true,
             () = expire(store, engine) => false,
+            () = engine.sweep() => false,
             () = forget_changes(store, config) => false,
             () = engine.work() => false,
         };
@@ -280,6 +283,7 @@ fn engine_options(config: &Config) -> engine::Options {
         max_tool_rounds: config.turns.max_tool_rounds,
         max_handoffs: config.turns.max_handoffs,
         max_parallel_tools: config.turns.max_parallel_tools,
+        conversation_ttl: config.conversations.ttl,
         background: engine::BackgroundOptions {
             limits: engine::Limits {
                 total: config.background.max_running,
@@ -301,7 +305,13 @@ fn grpc_options(config: &Config) -> grpc::Options {
         message_bytes: config.limits.message_bytes,
         heartbeat: config.events.heartbeat,
         reflection: config.reflection,
+        door: door(config),
     }
+}
+
+fn door(config: &Config) -> grpc::door::Options {
+    let Http { events, grpc_web, page, cors_origins, hosts } = config.http.clone();
+    grpc::door::Options { events, grpc_web, page, cors_origins, hosts }
 }
 
 fn transport(config: &Config) -> grpc::serve::Options {

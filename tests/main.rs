@@ -2,16 +2,19 @@
 
 mod agents;
 mod architecture;
+mod background;
 mod bad_input;
 mod breaker;
 mod budgets;
 mod cancel;
 mod cli;
+mod concurrency_policy;
 mod conversations;
 mod crash;
 mod deadline;
 mod deleting;
 mod disk_full;
+mod door;
 mod drain;
 mod edge;
 mod errors;
@@ -48,6 +51,7 @@ mod support;
 mod tools;
 mod transfer;
 mod transport;
+mod turns;
 mod upstream_conversations;
 mod upstream_errors;
 mod upstream_faults;

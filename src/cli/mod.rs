@@ -18,6 +18,7 @@ pub mod providers;
 pub mod serve;
 mod table;
 pub mod tools;
+pub mod turns;
 pub mod watch;
 pub mod webhooks;
 
@@ -29,7 +30,7 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs, watch::WatchArgs, webhooks::WebhooksArgs,
+    serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs, watch::WatchArgs, webhooks::WebhooksArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -61,6 +62,10 @@ Agents lead conversations; they are made with `causerie agents create`, by Agent
   causerie agents
   causerie chat --agent support
 
+Turns that run, wait or have ended:
+  causerie turns --state failed --since 1h
+  causerie turns follow turn_…
+
 See what happens, from now on or from any revision:
   causerie watch
 
@@ -74,7 +79,7 @@ Keep and restore:
 Environment:
   MISTRAL_API_KEY  the key of Mistral's API
   CAUSERIE_CONFIG  the configuration file
-  CAUSERIE_SERVER  where chat, agents, watch, export and import connect
+  CAUSERIE_SERVER  where chat, agents, turns, watch, export and import connect
   CAUSERIE_MODEL   the model of new conversations in chat
   CAUSERIE_…       every setting of `causerie serve --help`
 
@@ -114,6 +119,9 @@ pub enum Command {
     /// List, show, compare and change agents.
     #[command(after_help = agents::AFTER_HELP)]
     Agents(AgentsArgs),
+    /// List turns; show, wait for, stop and follow one.
+    #[command(after_help = turns::AFTER_HELP)]
+    Turns(TurnsArgs),
     /// List, make, change and test webhooks; see what was sent to them.
     #[command(after_help = webhooks::AFTER_HELP)]
     Webhooks(WebhooksArgs),

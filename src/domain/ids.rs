@@ -81,6 +81,16 @@ impl ConversationId {
 impl TurnId {
     const PREFIX: &'static str = "turn_";
 
+    /// The 16 bytes of the id, as page tokens hold it.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id with these bytes; `None` if they are not 16.
+    pub fn from_bytes(bytes: &[u8]) -> Option<TurnId> {
+        Uuid::from_slice(bytes).ok().map(TurnId)
+    }
+
     /// The version that this turn makes, if it makes one.
     pub fn conversation(self) -> ConversationId {
         ConversationId(self.0)

@@ -43,7 +43,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use uuid::Uuid;
 
-use crate::domain::change::label;
+use crate::domain::{Time, change::label};
 
 /// The row of the store itself.
 pub(super) const META: [u8; 1] = *b"@";
@@ -352,6 +352,12 @@ pub(super) fn expires(at_us: i64, root: Uuid) -> [u8; 25] {
     let mut key = of_moment(b'x', at_us);
     key[9..].copy_from_slice(root.as_bytes());
     key
+}
+
+/// The moment of such a key.
+pub(super) fn expires_at(key: &[u8]) -> Time {
+    let us = key[1..9].try_into().expect("keys of trees by their end have 25 bytes");
+    Time { unix_us: i64::try_from(u64::from_be_bytes(us)).unwrap_or(i64::MAX) }
 }
 
 /// What its maker says of an endpoint.

@@ -29,6 +29,7 @@ mod keys;
 mod ledger;
 mod list;
 mod list_agents;
+mod list_turns;
 mod locks;
 mod open;
 mod record;
@@ -57,6 +58,7 @@ pub use self::{
     ledger::{Account, Charge, Spent},
     list::{Page, Query},
     list_agents::{AgentCursor, AgentPage, AgentQuery, Room},
+    list_turns::{JobHead, Stretch, TurnQuery},
     tree::{TreeCursor, TreePage},
     webhooks::{DeliveryCursor, DeliveryPage, WebhookPage},
 };

@@ -6,4 +6,5 @@ mod chat;
 mod providers;
 mod serve;
 mod transfer;
+mod turns;
 mod webhooks;

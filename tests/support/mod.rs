@@ -14,6 +14,7 @@ pub(crate) mod outside;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod provider;
+pub(crate) mod queued;
 pub(crate) mod random;
 pub(crate) mod raw;
 pub(crate) mod reads;

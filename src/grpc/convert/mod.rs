@@ -28,6 +28,7 @@ pub mod lookup;
 pub mod model;
 mod number;
 mod omission;
+pub mod operation;
 pub mod path;
 pub mod request;
 mod response_format;
