@@ -2,14 +2,17 @@
 
 mod branches;
 mod contest;
+mod crowd;
 mod fixture;
 mod forwarding;
 mod growth;
 mod idle;
+mod readers;
 mod startup;
 mod streams;
 mod tools;
 mod turns;
+mod watch;
 
 use std::fmt;
 
@@ -30,6 +33,10 @@ pub(crate) enum Section {
     Forwarding,
     /// What a round of tools adds to a turn, over its two hops over the network.
     Tools,
+    /// Ten thousand readers of one turn: whether they hold it up, and what they cost.
+    Readers,
+    /// How long after a turn's acknowledgement a watcher is told of it, and what a thousand watchers cost.
+    Watch,
     /// What a turn costs at turn 10 and at turn 10,000, and the thousandth branch.
     Growth,
     /// Start-up with many conversations.
@@ -38,8 +45,16 @@ pub(crate) enum Section {
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 6] =
-        [Section::Turns, Section::Streams, Section::Forwarding, Section::Tools, Section::Growth, Section::Startup];
+    pub(crate) const USUAL: [Section; 8] = [
+        Section::Turns,
+        Section::Streams,
+        Section::Forwarding,
+        Section::Tools,
+        Section::Readers,
+        Section::Watch,
+        Section::Growth,
+        Section::Startup,
+    ];
 
     /// Measures it.
     pub(crate) async fn run(self, bench: &Bench) -> Result<Vec<Figure>> {
@@ -62,6 +77,8 @@ impl Section {
             }
             Section::Forwarding => forwarding::run(bench).await,
             Section::Tools => tools::run(bench).await,
+            Section::Readers => readers::run(bench).await,
+            Section::Watch => watch::run(bench).await,
             Section::Startup => startup::run(bench).await,
         }
     }
@@ -75,6 +92,8 @@ impl fmt::Display for Section {
             Section::Streams => "streams",
             Section::Forwarding => "forwarding",
             Section::Tools => "tools",
+            Section::Readers => "readers",
+            Section::Watch => "watch",
             Section::Growth => "growth",
             Section::Startup => "startup",
         })
