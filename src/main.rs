@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use causerie::{
-    cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools, turns, watch},
+    cli::{self, Command, Failure, agents, chat, export, import, providers, serve, tools, turns, watch, webhooks},
     config::Config,
     server::{
         Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Agents(args) => cli::run(agents::run(args)),
         Command::Turns(args) => cli::run(turns::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
+        Command::Webhooks(args) => cli::run(webhooks::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
         Command::Tools(args) => args.config().and_then(|config| {
             if args.logs() {

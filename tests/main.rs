@@ -2,16 +2,19 @@
 
 mod agents;
 mod architecture;
+mod background;
 mod bad_input;
 mod breaker;
 mod budgets;
 mod cancel;
 mod cli;
+mod concurrency_policy;
 mod conversations;
 mod crash;
 mod deadline;
 mod deleting;
 mod disk_full;
+mod door;
 mod drain;
 mod edge;
 mod errors;
@@ -58,4 +61,5 @@ mod upstream_openai;
 mod upstream_order;
 mod upstream_requests;
 mod upstream_transport;
+mod webhooks;
 mod window;

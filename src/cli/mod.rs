@@ -20,6 +20,7 @@ mod table;
 pub mod tools;
 pub mod turns;
 pub mod watch;
+pub mod webhooks;
 
 use std::{future::Future, process::ExitCode};
 
@@ -29,7 +30,7 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs, watch::WatchArgs,
+    serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs, watch::WatchArgs, webhooks::WebhooksArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -67,6 +68,9 @@ Turns that run, wait or have ended:
 
 See what happens, from now on or from any revision:
   causerie watch
+
+Be told by HTTP of what happens:
+  causerie webhooks create https://example.com/hooks
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -118,6 +122,9 @@ pub enum Command {
     /// List turns; show, wait for, stop and follow one.
     #[command(after_help = turns::AFTER_HELP)]
     Turns(TurnsArgs),
+    /// List, make, change and test webhooks; see what was sent to them.
+    #[command(after_help = webhooks::AFTER_HELP)]
+    Webhooks(WebhooksArgs),
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),

@@ -102,6 +102,7 @@ fn heading(key: &str) -> &'static str {
         Some("turns") => "Turns",
         Some("tools") => "Tools",
         Some("limits") => "Limits",
+        Some("http") => "Browsers",
         Some("log") => "Log",
         _ => "Service",
     }

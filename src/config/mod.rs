@@ -17,6 +17,7 @@ mod budget;
 mod conversations;
 mod events;
 mod file;
+mod http;
 mod key;
 mod limits;
 mod log;
@@ -36,6 +37,7 @@ mod tools;
 mod turns;
 mod unknown;
 mod watch;
+mod webhooks;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -47,6 +49,7 @@ pub use self::{
     budget::{Budget, Covers},
     conversations::Conversations,
     events::Events,
+    http::Http,
     limits::Limits,
     log::{Log, LogFormat},
     mcp::{McpServer, McpTransport},
@@ -62,6 +65,7 @@ pub use self::{
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
     watch::Watch,
+    webhooks::Webhooks,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -102,10 +106,14 @@ pub struct Config {
     pub background: Background,
     /// The tools that the service runs.
     pub tools: Tools,
+    /// How endpoints are told of changes.
+    pub webhooks: Webhooks,
     /// What a client may take.
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// The door for browsers and plain HTTP readers.
+    pub http: Http,
     /// How long it is kept what happened.
     pub watch: Watch,
     /// How the service ends.
@@ -196,8 +204,10 @@ impl Config {
             turns: Turns::read(from),
             background: Background::read(from),
             tools: Tools::read(from),
+            webhooks: Webhooks::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            http: Http::read(from),
             watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),

@@ -8,17 +8,22 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseIdError {
     expected: &'static str,
+    digits: usize,
 }
 
 impl ParseIdError {
     pub(super) fn new(expected: &'static str) -> ParseIdError {
-        ParseIdError { expected }
+        ParseIdError::digits(expected, 32)
+    }
+
+    pub(super) fn digits(expected: &'static str, digits: usize) -> ParseIdError {
+        ParseIdError { expected, digits }
     }
 }
 
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "must be {} followed by 32 hex digits", self.expected)
+        write!(f, "must be {} followed by {} hex digits", self.expected, self.digits)
     }
 }
 
@@ -110,7 +115,7 @@ macro_rules! id_text {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                parse(text, Self::PREFIX).map(Self).ok_or(ParseIdError { expected: Self::PREFIX })
+                parse(text, Self::PREFIX).map(Self).ok_or(ParseIdError::new(Self::PREFIX))
             }
         }
     };
@@ -225,7 +230,7 @@ impl FromStr for EntryId {
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let found =
             EntryKind::ALL.into_iter().find_map(|kind| Some(EntryId { kind, uuid: parse(text, kind.prefix())? }));
-        found.ok_or(ParseIdError { expected: "msg_, call_, result_, exec_, handoff_ or human_" })
+        found.ok_or(ParseIdError::new("msg_, call_, result_, exec_, handoff_ or human_"))
     }
 }
 

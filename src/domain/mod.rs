@@ -19,6 +19,7 @@ pub mod spend;
 pub mod tool;
 pub mod turn;
 pub mod version;
+pub mod webhook;
 
 pub use agent::{Agent, AgentId, AgentSpec};
 pub use change::{Change, ChangeKind};
@@ -34,3 +35,4 @@ pub use spend::{Budget, ModelUsage, Spend};
 pub use tool::{Tool, ToolOutcome, ToolSpec};
 pub use turn::{FinishReason, Turn, TurnState, Usage};
 pub use version::Version;
+pub use webhook::{Delivery, DeliveryId, Webhook};

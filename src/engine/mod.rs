@@ -32,6 +32,7 @@ mod toolset;
 mod transfer;
 mod turns;
 mod watch;
+mod webhooks;
 pub mod window;
 
 use std::{
@@ -57,6 +58,7 @@ pub use self::{
     transfer::{ExportedVersion, Import},
     turns::{TurnPage, TurnQuery},
     watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
+    webhooks::{CallbackSecret, RedeliverWhat, Render, WebhookChanges, WebhookOptions},
 };
 use self::{
     background::Background,
@@ -71,6 +73,7 @@ use self::{
     registry::{Place, Refused, Registry},
     run::Run,
     watch::Watching,
+    webhooks::Webhooks,
 };
 use crate::{
     domain::{
@@ -81,7 +84,7 @@ use crate::{
     tools::Tools,
 };
 pub use crate::{
-    store::Ended,
+    store::{DeliveryCursor, DeliveryPage, Ended, WebhookPage},
     upstream::{Dialect, ModelCard, Price, Secret},
 };
 
@@ -110,6 +113,8 @@ pub struct Options {
     pub background: BackgroundOptions,
     /// Ceilings on what all turns may spend.
     pub budgets: Vec<WindowBudget>,
+    /// How endpoints are told of changes.
+    pub webhooks: WebhookOptions,
 }
 
 /// Runs turns and answers questions about them. A cheap handle.
@@ -133,6 +138,7 @@ struct Shared {
     /// Deletes trees whose time has come.
     sweeper: Sweeper,
     watching: Watching,
+    webhooks: Webhooks,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -204,6 +210,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             sweeper: Sweeper::new(),
             watching: Watching::new(),
+            webhooks: Webhooks::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
@@ -219,6 +226,9 @@ impl Engine {
 
     /// Runs a turn, or finds the one that the same request made before.
     pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
+        if let Some(url) = &request.callback_url {
+            self.check_callback(url)?;
+        }
         let Some(key) = request.request.clone() else { return self.start(request, caller).await };
         let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();
         let _one_at_a_time = self.shared.preparing[shard].lock().await;
@@ -275,6 +285,7 @@ impl Engine {
             self.shared.tasks.wait().await;
         }
         self.shared.watching.end();
+        self.shared.webhooks.drain(deadline).await;
     }
 
     /// The turn that the same request made before.

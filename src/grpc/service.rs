@@ -56,7 +56,8 @@ const LONGEST_WAY_BACK: Duration = Duration::from_secs(2);
 
 /// What a call says of itself besides its message.
 pub(super) struct Call {
-    id: String,
+    /// For statuses.
+    pub(super) id: String,
     pub(super) deadline: Option<Instant>,
     /// The caller's own key for the provider.
     key: Option<Secret>,

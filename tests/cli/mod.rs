@@ -7,3 +7,4 @@ mod providers;
 mod serve;
 mod transfer;
 mod turns;
+mod webhooks;

@@ -103,6 +103,12 @@ impl TestServer {
         self.run().await;
     }
 
+    /// Starts a server again that was stopped with [`TestServer::begin_stop`].
+    pub(crate) async fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it runs");
+        self.run().await;
+    }
+
     /// Stops the server; it must end well.
     pub(crate) async fn stop(mut self) {
         self.halt().await;

@@ -42,3 +42,5 @@ mod tool_use;
 pub mod turn;
 pub mod version;
 pub mod violations;
+pub mod webhook;
+pub mod webhook_request;
