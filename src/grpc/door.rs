@@ -53,17 +53,26 @@ pub struct Door {
 impl Door {
     /// A door to these answers; `None` if it stays shut.
     pub(super) fn open(options: &Options, readers: Readers) -> Option<Door> {
-        if !(options.events || options.grpc_web || options.page) {
-            return None;
-        }
+        let reads = options.events || options.page;
+        let plain = Plain { page: options.page, readers: reads.then_some(readers) };
+        (reads || options.grpc_web).then(|| Door::new(options, plain))
+    }
+
+    /// A door for gRPC-Web and nothing else, whatever the services behind it are.
+    #[must_use]
+    pub fn for_grpc_web(options: &Options) -> Door {
+        Door::new(&Options { grpc_web: true, ..options.clone() }, Plain::default())
+    }
+
+    fn new(options: &Options, plain: Plain) -> Door {
         let origins: Vec<HeaderValue> =
             options.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
-        Some(Door {
+        Door {
             grpc_web: options.grpc_web,
-            plain: Plain::new(options, readers),
+            plain,
             cors: front::cors(origins),
             guard: Arc::new(Guard::new(&options.cors_origins, &options.hosts)),
-        })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use prost::Message;
 use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 use url::form_urlencoded;
 
-use super::{Options, answer, events, page, watch};
+use super::{answer, events, page, watch};
 use crate::{
     domain::Failure,
     engine::Engine,
@@ -20,10 +20,11 @@ use crate::{
 };
 
 /// What is there for plain HTTP.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Plain {
-    page: bool,
-    readers: Option<Readers>,
+    pub(super) page: bool,
+    /// The page can do nothing without them.
+    pub(super) readers: Option<Readers>,
 }
 
 /// Where answers come from.
@@ -43,12 +44,6 @@ impl fmt::Debug for Readers {
 }
 
 impl Plain {
-    /// Page and reads, as far as they are switched on. The page can do nothing without reads.
-    pub(super) fn new(options: &Options, readers: Readers) -> Plain {
-        let reads = options.events || options.page;
-        Plain { page: options.page, readers: reads.then_some(readers) }
-    }
-
     /// As the layers know answers: with a gRPC status.
     pub(super) async fn answer(self, request: Request<Body>) -> Response<Body> {
         let asked = Asked::of(request);
