@@ -163,7 +163,7 @@ fn ids_and_pages() -> Vec<Case> {
         case("restart", "Restart", &restart, &["conversation_id", "from_entry_id", "boundary"]),
         case("stream", "StreamEvents", &proto::StreamEventsRequest::default(), &["request"]),
         case("resume", "StreamEvents", &resume, &["resume.turn_id", "resume.after_sequence", "view"]),
-        case("get-turn", "GetTurn", &proto::GetTurnRequest { turn_id: bad(), wait: None }, &["turn_id"]),
+        case("get-turn", "GetTurn", &proto::GetTurnRequest { turn_id: bad(), ..Default::default() }, &["turn_id"]),
         case("cancel-turn", "CancelTurn", &proto::CancelTurnRequest::default(), &["turn_id"]),
         case("get", "GetConversation", &proto::GetConversationRequest { conversation_id: bad() }, &["conversation_id"]),
         case("delete", "DeleteConversation", &proto::DeleteConversationRequest::default(), &["conversation_id"]),

@@ -131,8 +131,10 @@ async fn a_turn_that_is_not_stored_leaves_no_trace() {
     assert_eq!(text_of(&aside), "ok");
     assert_eq!(aside.conversation_id, "");
     assert!(conversation(&mut client, &first.conversation_id).await.head);
-    let gone =
-        client.get_turn(proto::GetTurnRequest { turn_id: aside.id, wait: None }).await.expect_err("nothing to read");
+    let gone = client
+        .get_turn(proto::GetTurnRequest { turn_id: aside.id, ..Default::default() })
+        .await
+        .expect_err("nothing to read");
     assert_eq!(gone.code(), tonic::Code::NotFound);
     let asked = server.provider.requests();
     assert_eq!(asked[1].json["messages"].as_array().expect("messages").len(), 3, "it ran over the history");

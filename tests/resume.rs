@@ -1,13 +1,12 @@
 //! Re-attaching to a turn: while it runs, after its end, after a restart, and after its server died.
 
-use std::{fs, path::Path};
-
 use causerie::proto::{self, turn::State};
 use tonic::Code;
 
 use crate::support::{
     completion::{silence, stream_of, stream_of_calls},
     events::{Seen, assert_gapless, assert_whole, departures_seen, events_of, joined, names, resume, run, soon, watch},
+    files,
     provider::Reply,
     reads,
     refusal::{reason, told, turn_reason, value},
@@ -126,26 +125,13 @@ async fn an_unknown_turn_is_not_found() {
 
     let refused = client.stream_events(resume(unknown, 0)).await.expect_err("nothing to read");
     assert_eq!(told(&refused), (Code::NotFound, "TURN_NOT_FOUND".to_owned()));
-    let request = proto::GetTurnRequest { turn_id: unknown.to_owned(), wait: None };
+    let request = proto::GetTurnRequest { turn_id: unknown.to_owned(), ..Default::default() };
     let refused = client.get_turn(request).await.expect_err("nothing to read");
     assert_eq!(told(&refused), (Code::NotFound, "TURN_NOT_FOUND".to_owned()));
     let request = proto::CancelTurnRequest { turn_id: unknown.to_owned() };
     let refused = client.cancel_turn(request).await.expect_err("nothing to cancel");
     assert_eq!(told(&refused), (Code::NotFound, "TURN_NOT_FOUND".to_owned()));
     server.stop().await;
-}
-
-/// The store's files as they are at this moment, which is what a crash would leave.
-fn copy_files(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("a new folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        match entry.file_type().expect("a type").is_dir() {
-            true => copy_files(&entry.path(), &to),
-            false => drop(fs::copy(entry.path(), to).expect("a copy")),
-        }
-    }
 }
 
 #[tokio::test]
@@ -160,7 +146,7 @@ async fn a_turn_that_was_announced_and_lost_in_a_crash_has_failed() {
     reader.until("one ").await;
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let left = folder.path().join("store");
-    copy_files(&server.store_path(), &left);
+    files::copy(&server.store_path(), &left);
     gate.open();
     assert_eq!(text_of(reader.rest().await.turn()), "one two three");
     server.stop().await;

@@ -262,7 +262,7 @@ async fn a_streamed_turn_that_is_not_stored_is_gone_after_its_end() {
 
     assert_whole(&seen.events);
     assert_eq!((seen.started().conversation_id.as_str(), seen.turn().conversation_id.as_str()), ("", ""));
-    let request = proto::GetTurnRequest { turn_id: seen.turn_id().to_owned(), wait: None };
+    let request = proto::GetTurnRequest { turn_id: seen.turn_id().to_owned(), ..Default::default() };
     let gone = client.get_turn(request).await.expect_err("nothing to read");
     assert_eq!(reason(&gone), "TURN_NOT_FOUND");
     let gone = client.stream_events(resume(seen.turn_id(), 0)).await.expect_err("nothing to replay");

@@ -53,6 +53,11 @@ impl Failure {
         self
     }
 
+    /// The sentence, without what to do.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The reason of the error table, if the service gave one.
     pub(super) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()

@@ -34,12 +34,22 @@ impl From<serde_json::Error> for JsonError {
 
 /// A record as a line, without the line's end.
 pub(super) fn to_line(record: &ExportRecord) -> Result<String, JsonError> {
-    Ok(to_json(RECORD, record)?.to_string())
+    to_line_of(RECORD, record)
+}
+
+/// The message of this name as a line, without the line's end.
+pub(super) fn to_line_of(name: &str, message: &impl Message) -> Result<String, JsonError> {
+    Ok(to_json(name, message)?.to_string())
 }
 
 /// The record that a line holds.
 pub(super) fn from_line(line: &str) -> Result<ExportRecord, JsonError> {
     Ok(from_text(RECORD, line)?)
+}
+
+/// The message of this name as JSON.
+pub(super) fn to_value(name: &str, message: &impl Message) -> Result<serde_json::Value, JsonError> {
+    Ok(to_json(name, message)?)
 }
 
 /// The message of this name as a person reads it, with the end of its last line.

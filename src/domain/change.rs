@@ -61,6 +61,39 @@ pub enum ChangeKind {
     BatchEnded = 7,
 }
 
+/// What filters ask of a turn, whatever becomes of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The tree.
+    pub root_id: ConversationId,
+    /// The model.
+    pub model: &'a str,
+    /// The agent that leads it.
+    pub agent_id: Option<&'a str>,
+    /// The metadata of the tree, each pair by its [`label`].
+    pub labels: &'a [u64],
+    /// The batch that it is of.
+    pub batch: Option<BatchId>,
+}
+
+impl Change {
+    /// What it is about.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            root_id: self.root_id,
+            model: &self.model,
+            agent_id: self.agent_id.as_deref(),
+            labels: &self.labels,
+            batch: self.batch.map(|(batch, _)| batch),
+        }
+    }
+
+    /// Whether the turn has ended with it.
+    pub fn ends_turn(&self) -> bool {
+        matches!(self.kind, ChangeKind::TurnEnded | ChangeKind::VersionCreated)
+    }
+}
+
 impl ChangeKind {
     /// All kinds, in the order of their numbers.
     pub const ALL: [ChangeKind; 7] = [
@@ -76,6 +109,28 @@ impl ChangeKind {
     /// The kind with this number.
     pub fn from_number(number: u8) -> Option<ChangeKind> {
         ChangeKind::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+impl Change {
+    /// What happened and how the turn stands, in two words: what readers of changes and receivers of webhooks know it by.
+    pub fn type_name(&self) -> &'static str {
+        match self.kind {
+            ChangeKind::TurnQueued => "turn.queued",
+            ChangeKind::TurnStarted => "turn.started",
+            ChangeKind::TurnRequeued => "turn.requeued",
+            ChangeKind::VersionDeleted => "conversation.deleted",
+            ChangeKind::BatchEnded => "batch.ended",
+            ChangeKind::TurnEnded | ChangeKind::VersionCreated => match self.state {
+                TurnState::Queued => "turn.queued",
+                TurnState::Running => "turn.started",
+                TurnState::RequiresAction => "turn.requires_action",
+                TurnState::Completed => "turn.completed",
+                TurnState::Incomplete => "turn.incomplete",
+                TurnState::Failed => "turn.failed",
+                TurnState::Cancelled => "turn.cancelled",
+            },
+        }
     }
 }
 
@@ -115,14 +170,19 @@ pub struct ChangeFilter {
 impl ChangeFilter {
     /// Whether a change is wanted.
     pub fn fits(&self, change: &Change) -> bool {
-        let ChangeFilter { root_id, model, agent_id, labels, batch_id, kinds, states } = self;
         let of_a_turn = !matches!(change.kind, ChangeKind::VersionDeleted | ChangeKind::BatchEnded);
-        root_id.is_none_or(|root| root == change.root_id)
-            && model.as_ref().is_none_or(|model| *model == change.model)
-            && agent_id.as_ref().is_none_or(|agent| Some(agent) == change.agent_id.as_ref())
-            && batch_id.is_none_or(|batch| change.batch.is_some_and(|(of, _)| of == batch))
-            && labels.iter().all(|label| change.labels.contains(label))
-            && (kinds.is_empty() || kinds.contains(&change.kind))
-            && (states.is_empty() || (of_a_turn && states.contains(&change.state)))
+        self.concerns(change.subject())
+            && (self.kinds.is_empty() || self.kinds.contains(&change.kind))
+            && (self.states.is_empty() || (of_a_turn && self.states.contains(&change.state)))
+    }
+
+    /// Whether a turn is one of those that are wanted, whatever happens to it.
+    pub fn concerns(&self, of: Subject<'_>) -> bool {
+        let ChangeFilter { root_id, model, agent_id, labels, batch_id, kinds: _, states: _ } = self;
+        root_id.is_none_or(|root| root == of.root_id)
+            && model.as_ref().is_none_or(|model| model == of.model)
+            && agent_id.as_ref().is_none_or(|agent| Some(agent.as_str()) == of.agent_id)
+            && batch_id.is_none_or(|batch| of.batch == Some(batch))
+            && labels.iter().all(|label| of.labels.contains(label))
     }
 }

@@ -11,8 +11,12 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::log::Log;
-use crate::domain::{ConversationId, Event, Failure, Time, Turn, TurnId, TurnState, Usage, request::RequestKey};
+use super::{log::Log, plan::Plan};
+use crate::domain::{
+    ConversationId, Event, Failure, Time, Turn, TurnId, TurnState, Usage,
+    change::{ChangeFilter, Subject, labels},
+    request::RequestKey,
+};
 
 /// A turn in flight.
 #[derive(Debug)]
@@ -39,6 +43,17 @@ pub(super) struct Live {
     pub(super) is_shown: AtomicBool,
     /// The turn as it ended, from just before its terminal event on.
     ended: OnceLock<Turn>,
+    /// By what those who watch the store know it; `None`: it is not stored, and they see nothing of it.
+    pub(super) tree: Option<Tree>,
+}
+
+/// Where a turn belongs.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    /// The tree.
+    pub(super) root_id: ConversationId,
+    /// Its metadata, as the log of changes has it.
+    pub(super) labels: Vec<u64>,
 }
 
 /// Why a turn is stopped before the model is done.
@@ -66,6 +81,14 @@ pub(super) struct Opening {
     pub created_at: Time,
     pub request: Option<RequestKey>,
     pub reattachable: bool,
+}
+
+impl Tree {
+    /// That of a turn that will run.
+    pub(super) fn of(plan: &Plan) -> Tree {
+        let parent = plan.parent.as_ref().map(|parent| parent.version.root_id);
+        Tree { root_id: parent.unwrap_or(plan.id.conversation()), labels: labels(&plan.lead.kept.metadata) }
+    }
 }
 
 impl Live {
@@ -115,7 +138,27 @@ impl Live {
             stop: CancellationToken::new(),
             reason: OnceLock::new(),
             ended: OnceLock::new(),
+            tree: None,
         }
+    }
+
+    /// The same, seen by those who watch the store.
+    pub(super) fn seen_in(self, tree: Tree) -> Live {
+        Live { tree: Some(tree), ..self }
+    }
+
+    /// Whether those who watch the store with this filter see it.
+    pub(super) fn concerns(&self, filter: &ChangeFilter) -> bool {
+        let Some(Tree { root_id, labels }) = &self.tree else { return false };
+        let opening = self.lock();
+        let batch = opening.background.as_ref().and_then(|background| background.batch);
+        filter.concerns(Subject {
+            root_id: *root_id,
+            model: &opening.model,
+            agent_id: opening.agent_id.as_deref(),
+            labels,
+            batch: batch.map(|(batch, _)| batch),
+        })
     }
 
     /// The turn as it stands.

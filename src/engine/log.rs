@@ -238,9 +238,27 @@ impl Log {
         Reader { log: self, next, progress, attachment: None }
     }
 
+    /// Tells of more events without keeping the log in memory.
+    pub(super) fn signal(&self) -> Signal {
+        Signal { progress: self.progress.subscribe() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
         // A panic while the lock was held can only have come from a failed allocation: the events are whole.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for events of a log that may go meanwhile.
+#[derive(Debug)]
+pub(super) struct Signal {
+    progress: watch::Receiver<Progress>,
+}
+
+impl Signal {
+    /// Waits for events after a sequence, or for the end of the log. False: the log is gone.
+    pub(super) async fn beyond(&mut self, sequence: u64) -> bool {
+        self.progress.wait_for(|progress| progress.len as u64 > sequence || progress.end.is_some()).await.is_ok()
     }
 }
 
@@ -307,7 +325,8 @@ impl Reader {
         }
     }
 
-    fn take(&mut self) -> Vec<Event> {
+    /// The next events that are there, as `read` gives them; none if there are none yet.
+    pub(super) fn take(&mut self) -> Vec<Event> {
         let events = self.log.lock();
         let shown = self.progress.borrow().len;
         let fresh = events.get(self.next..shown).unwrap_or_default();

@@ -6,10 +6,12 @@ mod agents;
 mod ask;
 mod assemble;
 mod background;
+mod batch;
 mod budgets;
 mod compiles;
 mod decide;
 mod declare_agents;
+mod expiry;
 mod failures;
 mod history;
 mod ids;
@@ -26,8 +28,12 @@ mod retry;
 mod rounds;
 mod run;
 mod targets;
+mod told;
 mod toolset;
 mod transfer;
+mod turns;
+mod watch;
+mod webhooks;
 pub mod window;
 
 use std::{
@@ -43,6 +49,7 @@ use tracing::Instrument;
 pub use self::{
     agents::{AgentChanges, AgentCursor, AgentPage, AgentQuery, AgentTarget},
     background::{BackgroundOptions, Limits},
+    batch::{BatchItem, BatchPage, BatchRead, BatchReader, Intake, ItemOutcome},
     budgets::WindowBudget,
     declare_agents::DeclaredAgent,
     list_models::{ListedModel, ListedProvider},
@@ -51,18 +58,25 @@ pub use self::{
     read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
+    turns::{TurnPage, TurnQuery},
+    watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
+    webhooks::{CallbackSecret, RedeliverWhat, Render, WebhookChanges, WebhookOptions},
 };
 use self::{
     background::Background,
+    batch::Batching,
     budgets::Budgets,
     compiles::Compiles,
+    expiry::Sweeper,
     history::Histories,
     ids::TurnIds,
-    live::{Attachment, Live, Opening, Stop},
+    live::{Attachment, Live, Opening, Stop, Tree},
     models::Models,
     plan::{Plan, Terms},
     registry::{Place, Refused, Registry},
     run::Run,
+    watch::Watching,
+    webhooks::Webhooks,
 };
 use crate::{
     domain::{
@@ -73,7 +87,7 @@ use crate::{
     tools::Tools,
 };
 pub use crate::{
-    store::Ended,
+    store::{DeliveryCursor, DeliveryPage, Ended, WebhookPage},
     upstream::{Dialect, ModelCard, Price, Secret},
 };
 
@@ -96,10 +110,14 @@ pub struct Options {
     pub max_handoffs: u32,
     /// Tools that one turn runs at once.
     pub max_parallel_tools: usize,
+    /// How long after its first turn a tree is deleted that says nothing else.
+    pub conversation_ttl: Option<Duration>,
     /// How background turns are run.
     pub background: BackgroundOptions,
     /// Ceilings on what all turns may spend.
     pub budgets: Vec<WindowBudget>,
+    /// How endpoints are told of changes.
+    pub webhooks: WebhookOptions,
 }
 
 /// Runs turns and answers questions about them. A cheap handle.
@@ -114,12 +132,17 @@ struct Shared {
     budgets: Budgets,
     tools: Tools,
     background: Background,
+    batching: Batching,
     compiles: Compiles,
     options: Options,
     registry: Arc<Registry>,
     histories: Histories,
     ids: TurnIds,
     tasks: TaskTracker,
+    /// Deletes trees whose time has come.
+    sweeper: Sweeper,
+    watching: Watching,
+    webhooks: Webhooks,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -189,11 +212,15 @@ impl Engine {
             registry: Arc::new(Registry::new(options.max_in_flight)),
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
+            sweeper: Sweeper::new(),
+            watching: Watching::new(),
+            webhooks: Webhooks::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
             tools,
             background: Background::new(options.background.clone()),
+            batching: Batching::default(),
             compiles: Compiles::new(),
             budgets: Budgets::new(store.clone(), windows),
             store,
@@ -204,6 +231,9 @@ impl Engine {
 
     /// Runs a turn, or finds the one that the same request made before.
     pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
+        if let Some(url) = &request.callback_url {
+            self.check_callback(url)?;
+        }
         let Some(key) = request.request.clone() else { return self.start(request, caller).await };
         let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();
         let _one_at_a_time = self.shared.preparing[shard].lock().await;
@@ -254,11 +284,14 @@ impl Engine {
     pub async fn drain(&self, deadline: Instant) {
         self.shared.registry.drain();
         self.shared.background.stop();
+        self.shared.batching.ending.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout_at(deadline, self.shared.tasks.wait()).await.is_err() {
             self.shared.registry.stop_all(Stop::Shutdown);
             self.shared.tasks.wait().await;
         }
+        self.shared.watching.end();
+        self.shared.webhooks.drain(deadline).await;
     }
 
     /// The turn that the same request made before.
@@ -293,6 +326,7 @@ impl Engine {
 
     async fn start(&self, mut request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         let shared = &self.shared;
+        expiry::check(&request)?;
         shared.registry.room(request.background.is_some()).map_err(|refused| shared.refuse(refused))?;
         if request.store {
             shared.store.accepts_turns().map_err(failures::store)?;
@@ -357,7 +391,7 @@ impl Engine {
     ) -> Result<Handle, Failure> {
         let shared = &self.shared;
         let created_at = ids::now();
-        let live = Arc::new(Live::new(Opening {
+        let live = Live::new(Opening {
             id: plan.id,
             parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
             model: plan.lead.settings.model.clone(),
@@ -366,7 +400,8 @@ impl Engine {
             created_at,
             reattachable: caller.streaming || request.is_some(),
             request,
-        }));
+        });
+        let live = Arc::new(if plan.store { live.seen_in(Tree::of(&plan)) } else { live });
         let place = shared.registry.admit(live.clone()).map_err(|refused| shared.refuse(refused))?;
         live.log.push(created_at, [run::started(&plan)].into_iter().chain(conflict));
         let handle = shared.attach(&live);

@@ -1,9 +1,12 @@
 //! Turns in flight. The one place that knows only this process: what two processes on one store would have to share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::watch;
 
 use super::live::{Live, Stop};
 use crate::domain::{ConversationId, EventKind, Turn, TurnId, TurnState};
@@ -13,12 +16,17 @@ use crate::domain::{ConversationId, EventKind, Turn, TurnId, TurnState};
 pub(super) struct Registry {
     turns: Mutex<Turns>,
     max: usize,
+    /// How many turns were ever admitted.
+    admitted: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Turns {
-    by_id: HashMap<TurnId, Arc<Live>>,
+    by_id: BTreeMap<TurnId, Arc<Live>>,
     by_request: HashMap<String, Arc<Live>>,
+    /// In the order in which they were admitted, by how many had been then.
+    by_number: BTreeMap<u64, Arc<Live>>,
+    admitted: u64,
     /// How many of them count against the limit.
     counted: usize,
     draining: bool,
@@ -37,13 +45,28 @@ pub(super) enum Refused {
 impl Registry {
     /// A registry for at most so many turns at once.
     pub(super) fn new(max: usize) -> Registry {
-        Registry { turns: Mutex::default(), max }
+        Registry { turns: Mutex::default(), max, admitted: watch::Sender::new(0) }
     }
 
     /// The turn in flight with this id. One that has ended keeps its place for a moment, but is the store's to know: whoever
     /// has seen its end finds what will be found from then on.
     pub(super) fn get(&self, id: TurnId) -> Option<Arc<Live>> {
         self.lock().by_id.get(&id).filter(|live| !live.log.has_ended()).cloned()
+    }
+
+    /// The turns in flight of a range of ids, newest first. Not those that have ended, which are the store's to know.
+    pub(super) fn newest(&self, ids: &Range<TurnId>) -> Vec<Arc<Live>> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let turns = self.lock();
+        turns
+            .by_id
+            .range(ids.clone())
+            .rev()
+            .map(|(_, live)| live.clone())
+            .filter(|live| !live.log.has_ended())
+            .collect()
     }
 
     /// The turn in flight with this request id. Not one that has ended: if it failed, its request id is free.
@@ -56,15 +79,36 @@ impl Registry {
         let mut turns = self.lock();
         turns.room(self.max)?;
         turns.counted += 1;
-        turns.insert(&live);
+        let number = turns.insert(&live);
         drop(turns);
-        Ok(Place { registry: self.clone(), live, is_counted: true })
+        Ok(self.told(live, number, true))
     }
 
     /// Takes a turn in that waits in a queue of its own, whose limits hold for it.
     pub(super) fn hold(self: &Arc<Registry>, live: Arc<Live>) -> Place {
-        self.lock().insert(&live);
-        Place { registry: self.clone(), live, is_counted: false }
+        let mut turns = self.lock();
+        let number = turns.insert(&live);
+        drop(turns);
+        self.told(live, number, false)
+    }
+
+    /// Tells watchers of a turn that was taken in.
+    fn told(self: &Arc<Registry>, live: Arc<Live>, number: u64, is_counted: bool) -> Place {
+        // Others may have been faster since.
+        self.admitted.send_modify(|admitted| *admitted = number.max(*admitted));
+        Place { registry: self.clone(), live, number, is_counted }
+    }
+
+    /// How many turns were ever admitted, and each that is.
+    pub(super) fn admissions(&self) -> watch::Receiver<u64> {
+        self.admitted.subscribe()
+    }
+
+    /// The turns in flight that were admitted after so many others, and how many there were in all.
+    pub(super) fn admitted_after(&self, number: u64) -> (Vec<Arc<Live>>, u64) {
+        let turns = self.lock();
+        let later = turns.by_number.range(number + 1..).map(|(_, live)| live.clone());
+        (later.collect(), turns.admitted)
     }
 
     /// The turns in flight that run on a version.
@@ -110,7 +154,8 @@ impl Turns {
         }
     }
 
-    fn insert(&mut self, live: &Arc<Live>) {
+    /// How many were admitted then.
+    fn insert(&mut self, live: &Arc<Live>) -> u64 {
         if let Some(request) = &live.request {
             self.by_request.insert(request.id.clone(), live.clone());
         }
@@ -118,6 +163,9 @@ impl Turns {
         if let Some(reason) = self.stopped {
             live.stop(reason);
         }
+        self.admitted += 1;
+        self.by_number.insert(self.admitted, live.clone());
+        self.admitted
     }
 }
 
@@ -126,6 +174,7 @@ impl Turns {
 pub(super) struct Place {
     registry: Arc<Registry>,
     pub(super) live: Arc<Live>,
+    number: u64,
     is_counted: bool,
 }
 
@@ -133,7 +182,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if !self.live.log.has_ended() {
             // Only a panic of the turn's task leads here. Nobody may wait for ever.
-            let (at, failure) = (super::ids::now(), super::run::died());
+            let (at, failure) = (super::ids::now(), super::told::died());
             self.live.end(Turn {
                 state: TurnState::Failed,
                 error: Some(failure.clone()),
@@ -145,6 +194,7 @@ impl Drop for Place {
         }
         let mut turns = self.registry.lock();
         turns.by_id.remove(&self.live.log.turn_id());
+        turns.by_number.remove(&self.number);
         turns.counted -= usize::from(self.is_counted);
         if let Some(request) = &self.live.request
             // The next turn may have the id already.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Inner, Store,
+    Inner, Store, batches,
     disk::Disk,
     error::Error,
     history::Row,
@@ -50,6 +50,16 @@ impl Store {
     /// [`Error::RevisionGone`]: some of them are kept no more. [`Error::Failed`].
     pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Arc<Change>>, Error> {
         self.inner.log.read(&self.inner.disk, after, limit)
+    }
+
+    /// The same as far as memory has it, without blocking. `None`: the disk has to be read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RevisionGone`]: some of them are kept no more.
+    pub fn recent_changes(&self, after: u64, limit: usize) -> Result<Option<Vec<Arc<Change>>>, Error> {
+        let Some((first, last)) = self.inner.log.range(after, limit)? else { return Ok(Some(Vec::new())) };
+        Ok(self.inner.log.recent(first, last))
     }
 
     /// Removes changes from the oldest on, as long as they happened before a moment, or all that are kept take more than so
@@ -111,6 +121,7 @@ impl Log {
         if let Some(change) = &newest
             && !has_effect(disk, change)?
         {
+            batches::undo(disk, change)?;
             disk.remove(keys::change(change.revision))?;
             newest = self::newest(disk)?;
         }
@@ -156,13 +167,20 @@ impl Log {
         tail.next += 1;
         tail.turn = change.turn_id.0;
         tail.bytes += size(&row);
-        self.newest.store(change.revision, Ordering::Release);
         let revision = change.revision;
         self.remember(change);
+        // After it is in memory: what is published is there for all who are told of it.
+        self.newest.store(revision, Ordering::Release);
         if self.unsynced {
             self.publish(revision);
         }
         Ok(true)
+    }
+
+    /// Does something while nobody writes a change.
+    pub(super) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _tail = self.tail();
+        work()
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -208,6 +226,15 @@ impl Log {
     }
 
     fn read(&self, disk: &Disk, after: u64, limit: usize) -> Result<Vec<Arc<Change>>, Error> {
+        let Some((first, last)) = self.range(after, limit)? else { return Ok(Vec::new()) };
+        match self.recent(first, last) {
+            Some(changes) => Ok(changes),
+            None => self.read_disk(disk, first, last),
+        }
+    }
+
+    /// The first and the last of the durable changes that follow a revision, at most so many; `None` if none does.
+    fn range(&self, after: u64, limit: usize) -> Result<Option<(u64, u64)>, Error> {
         let durable = *self.durable.borrow();
         let first = after.saturating_add(1);
         let oldest = self.oldest();
@@ -215,13 +242,7 @@ impl Log {
             return Err(Error::RevisionGone { oldest });
         }
         let last = after.saturating_add(limit as u64).min(durable);
-        if last < first {
-            return Ok(Vec::new());
-        }
-        match self.recent(first, last) {
-            Some(changes) => Ok(changes),
-            None => self.read_disk(disk, first, last),
-        }
+        Ok((first <= last).then_some((first, last)))
     }
 
     fn recent(&self, first: u64, last: u64) -> Option<Vec<Arc<Change>>> {
@@ -299,8 +320,10 @@ fn has_effect(disk: &Disk, change: &Change) -> Result<bool, Error> {
         ChangeKind::TurnEnded => disk.contains(Row::Failed(turn).key(0))? || disk.contains(keys::deleted(turn))?,
         ChangeKind::VersionCreated => disk.contains(keys::version(turn))?,
         ChangeKind::VersionDeleted => disk.contains(keys::deleted(turn))?,
-        // Written by nobody yet.
-        ChangeKind::BatchEnded => true,
+        ChangeKind::BatchEnded => match change.batch {
+            Some((batch, _)) => batches::has_ended(disk, batch)?,
+            None => false,
+        },
     })
 }
 

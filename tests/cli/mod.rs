@@ -2,7 +2,10 @@
 
 mod agents;
 mod approval;
+mod batch;
 mod chat;
 mod providers;
 mod serve;
 mod transfer;
+mod turns;
+mod webhooks;

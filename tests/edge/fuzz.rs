@@ -75,18 +75,18 @@ fn start() -> impl Strategy<Value = proto::StartRequest> {
                 agent_version: settings.agent_version,
                 handoff_execution: (number % 3) as i32,
                 max_tool_rounds: (number % 100) as i32,
-                background: number % 7 == 0,
-                background_options: (number % 3 == 0).then(|| proto::BackgroundOptions {
-                    not_before: Some(prost_types::Timestamp { seconds: number, nanos: (number % 7) as i32 }),
-                    priority: (number % 200) as i32,
+                background: number % 2 == 1,
+                background_options: (number % 3 == 1).then(|| proto::BackgroundOptions {
+                    not_before: Some(prost_types::Timestamp { seconds: number, nanos: 7 }),
+                    priority: number as i32,
                     max_attempts: (number % 200) as i32,
-                    fairness_key: "k".repeat((number % 200).unsigned_abs() as usize),
+                    fairness_key: "k".repeat((number % 300).unsigned_abs() as usize),
                 }),
-                callback_url: [String::new(), "https://example.com/done".to_owned()][usize::from(number % 5 == 0)]
-                    .clone(),
-                expiration: (number % 3 == 0).then_some(proto::start_request::Expiration::Ttl(prost_types::Duration {
+                callback_url: ["", "https://example.org/", "ftp://a", "https:"][(number % 4).unsigned_abs() as usize]
+                    .into(),
+                expiration: (number % 3 == 2).then_some(proto::start_request::Expiration::Ttl(prost_types::Duration {
                     seconds: number,
-                    nanos: (number % 9) as i32,
+                    nanos: (number % 7) as i32 - 1,
                 })),
             }
         },
@@ -115,9 +115,6 @@ fn append() -> impl Strategy<Value = proto::AppendRequest> {
             max_tool_rounds: start.max_tool_rounds,
             tool_confirmations,
             pending_calls,
-            background: start.background,
-            background_options: start.background_options,
-            concurrency_policy: pending_calls,
             ..Default::default()
         },
     )

@@ -89,6 +89,13 @@ impl TestServer {
         self.run().await;
     }
 
+    /// The same, with something done to the store in between.
+    pub(crate) async fn restart_around(&mut self, between: impl AsyncFnOnce(PathBuf)) {
+        self.halt().await;
+        between(self.store_path()).await;
+        self.run().await;
+    }
+
     /// The same with another configuration file.
     pub(crate) async fn restart_with(&mut self, file: &str) {
         self.halt().await;

@@ -94,10 +94,7 @@ impl Shared {
 
     /// Whether a call may queue a turn.
     pub(in crate::engine) fn check_caller(&self, caller: &Caller) -> Result<(), Failure> {
-        if caller.key.is_some() {
-            let text = "is never kept, and a background turn outlives its call: leave it out, or run the turn without `background`";
-            return Err(Failure::invalid_field("x-provider-api-key", text));
-        }
+        failures::refuse_key(caller.key.as_ref())?;
         self.check_background(1)
     }
 

@@ -7,11 +7,12 @@ use retry_policies::{Jitter, RetryDecision, RetryPolicy, policies::ExponentialBa
 
 use super::*;
 use crate::{
-    domain::{Body, change::labels},
+    domain::Body,
     engine::{
         plan::{self, Plan, Terms},
         rounds,
         run::{self, End, Resumed, Run},
+        told,
     },
     store::{Ended, Ending, JobEnd},
 };
@@ -29,7 +30,7 @@ impl Shared {
             Ok(Ok(Some(End::Failed(failure)))) => self.settle(id, failure).await,
             Ok(Ok(None)) => self.pump(),
             Ok(Err(failure)) => self.settle(id, failure).await,
-            Err(_) => self.settle(id, run::died()).await,
+            Err(_) => self.settle(id, told::died()).await,
         }
     }
 
@@ -251,13 +252,23 @@ impl Shared {
                 job: Some(JobEnd::from(job)),
             };
             let inputs = live.log.inputs().map(|inputs| inputs.to_vec()).unwrap_or_default();
-            let events = live.log.snapshot_with(at, run::terminal(&turn));
+            let events = live.log.snapshot_with(at, told::terminal(&turn));
             let ended = Ended { turn: turn.clone(), inputs, events, request_fingerprint: None, kept: 0 };
             if let Err(error) = self.store.commit_failed(ended, ending, &[]).await {
                 tracing::warn!(turn = %turn.id, ?error, "a failed turn could not be stored");
             }
+            self.forget_cut(turn.id).await;
         }
-        run::tell(live, turn);
+        told::tell(live, turn);
+    }
+
+    /// What a crash left of a turn that has ended now is not to come back.
+    async fn forget_cut(&self, id: TurnId) {
+        if matches!(self.store.journaled_turn(id), Ok(Some(_)))
+            && let Err(error) = self.store.forget_journaled(id).await
+        {
+            tracing::warn!(turn = %id, ?error, "what was written of a turn could not be removed");
+        }
     }
 
     /// Cancels a turn that waits. False: it runs, or has ended.

@@ -21,12 +21,13 @@ pub use self::queue::Limits;
 use self::queue::{Line, Queue, Waiting};
 use super::{
     Engine, Shared, failures, ids,
-    live::{Live, Stop},
+    live::{Live, Stop, Tree},
     registry::Place,
 };
 use crate::domain::{
     BatchId, ChangeKind, ConversationId, Event, EventKind, Failure, Job, JobState, Reason, Time, Turn, TurnId,
     TurnState, Usage,
+    change::labels,
     request::{Base, Concurrency},
     turn::BackgroundState,
 };
@@ -104,6 +105,21 @@ impl Background {
         self.lock().queue.contains(id)
     }
 
+    /// The turns of a batch that have not ended.
+    pub(super) fn turns_of_batch(&self, batch: BatchId) -> Vec<TurnId> {
+        self.lock().queue.of_batch(batch)
+    }
+
+    /// How many turns of a batch may run at once. Of batches that are not `open` any more it is forgotten.
+    pub(super) fn limit_batch(&self, batch: BatchId, most: usize, open: &[BatchId]) {
+        self.lock().queue.limit_batch(batch, most, open);
+    }
+
+    /// Begins no turns of a batch until it goes on.
+    pub(super) fn pause_batch(&self, batch: BatchId, paused: bool) {
+        self.lock().queue.pause_batch(batch, paused);
+    }
+
     fn max_attempts(&self, job: &Job) -> u32 {
         let asked = job.request.background.as_ref().and_then(|background| background.max_attempts);
         asked.unwrap_or(self.options.max_attempts)
@@ -150,11 +166,6 @@ impl Engine {
     pub fn background_turns(&self) -> usize {
         self.shared.background.lock().queue.len()
     }
-
-    /// The turns of a batch that have not ended.
-    pub fn turns_of_batch(&self, batch: BatchId) -> Vec<TurnId> {
-        self.shared.background.lock().queue.of_batch(batch)
-    }
 }
 
 impl Shared {
@@ -187,6 +198,7 @@ impl Shared {
         if is_sooner {
             self.background.sooner.notify_one();
         }
+        self.batching.room.notify_waiters();
         self.pump();
     }
 
@@ -207,7 +219,8 @@ impl Shared {
     /// Holds a turn that waits, so that it can be read. `None`: it has ended meanwhile.
     fn hold(self: &Arc<Shared>, job: &Job, seen: Vec<Event>) -> Option<Arc<Live>> {
         let events = first_events(job).into_iter().chain(seen).collect();
-        let live = Arc::new(Live::background(self.opening_of(job), events, job.request.request.clone()));
+        let live = Live::background(self.opening_of(job), events, job.request.request.clone());
+        let live = Arc::new(live.seen_in(self.tree_of(job)));
         let mut state = self.background.lock();
         let State { queue, held, phase } = &mut *state;
         if !queue.contains(job.turn_id) {
@@ -221,6 +234,14 @@ impl Shared {
             held.live.log.suspend();
         }
         Some(held.live.clone())
+    }
+
+    /// Where a job belongs. A tree's metadata is that of its first version.
+    fn tree_of(&self, job: &Job) -> Tree {
+        let first = self.store.version(job.root).ok().flatten();
+        let metadata = first.as_ref().map(|first| &first.version.settings.metadata);
+        let metadata = metadata.or(job.request.overrides.metadata.as_ref());
+        Tree { root_id: job.root, labels: metadata.map(labels).unwrap_or_default() }
     }
 
     /// How a background turn stands, which is not kept in memory for that; `None`: it has ended, or is none.

@@ -57,6 +57,8 @@ enum Place {
     Later(Time),
     Behind(TurnId),
     Running,
+    /// It was taken out, and is on its way to its end.
+    Leaving,
 }
 
 #[derive(Debug)]
@@ -81,8 +83,17 @@ pub(super) struct Queue {
     by_provider: HashMap<Arc<str>, usize>,
     by_tree: HashMap<ConversationId, usize>,
     by_batch: HashMap<BatchId, usize>,
-    /// How many turns of a batch may run at once.
-    batches: HashMap<BatchId, usize>,
+    /// What the batches may take of it.
+    batches: HashMap<BatchId, Share>,
+}
+
+/// What a batch may take of the queue.
+#[derive(Debug)]
+struct Share {
+    /// How many of its turns may run at once.
+    most: usize,
+    /// None of them begins.
+    paused: bool,
 }
 
 /// The lines of one priority; the one whose turn it is stands first.
@@ -121,7 +132,7 @@ impl Queue {
 
     /// Whether a turn runs, or has been taken out to be ended.
     pub(super) fn runs(&self, id: TurnId) -> bool {
-        self.slots.get(&id).is_some_and(|slot| slot.place == Place::Running)
+        self.slots.get(&id).is_some_and(|slot| matches!(slot.place, Place::Running | Place::Leaving))
     }
 
     /// A turn that waits or runs.
@@ -144,14 +155,17 @@ impl Queue {
         self.turns().filter(|turn| turn.line.batch == Some(batch)).map(|turn| turn.id).collect()
     }
 
-    /// How many turns of a batch may run at once.
-    pub(super) fn limit_batch(&mut self, batch: BatchId, most: usize) {
-        self.batches.insert(batch, most);
+    /// How many turns of a batch may run at once. Of batches that are not `open` any more it is forgotten.
+    pub(super) fn limit_batch(&mut self, batch: BatchId, most: usize, open: &[BatchId]) {
+        self.batches.retain(|batch, _| open.contains(batch));
+        self.batches.insert(batch, Share { most, paused: false });
     }
 
-    /// The batch has ended.
-    pub(super) fn forget_batch(&mut self, batch: BatchId) {
-        self.batches.remove(&batch);
+    /// Begins no turns of a batch until it goes on.
+    pub(super) fn pause_batch(&mut self, batch: BatchId, paused: bool) {
+        if let Some(share) = self.batches.get_mut(&batch) {
+            share.paused = paused;
+        }
     }
 
     /// Takes a turn in. `waits`: the turn that it is behind is still in flight.
@@ -199,7 +213,7 @@ impl Queue {
 
     /// A turn that ran waits for another one to end.
     pub(super) fn wait_for(&mut self, id: TurnId, before: TurnId) {
-        if self.runs(id) {
+        if self.slots.get(&id).is_some_and(|slot| slot.place == Place::Running) {
             self.stop_running(id);
             self.behind.entry(before).or_default().push(id);
             self.place(id, Place::Behind(before));
@@ -210,7 +224,7 @@ impl Queue {
     pub(super) fn take_waiting(&mut self, id: TurnId) -> bool {
         let Some(slot) = self.slots.get(&id) else { return false };
         match slot.place {
-            Place::Running => return false,
+            Place::Running | Place::Leaving => return false,
             Place::Ready => self.leave_line(id),
             Place::Blocked => {
                 let (root, priority) = (slot.turn.root, slot.turn.priority);
@@ -227,18 +241,22 @@ impl Queue {
             }
         }
         // Until it has ended it is there, and takes no worker's place.
-        self.place(id, Place::Running);
-        self.count(id);
+        self.place(id, Place::Leaving);
         true
     }
 
     /// A turn has ended, of this queue or not: those behind it come forward.
     pub(super) fn ended(&mut self, id: TurnId, now: Time) {
-        if self.slots.get(&id).is_some_and(|slot| slot.place == Place::Running) {
-            self.stop_running(id);
-            if let Some(base) = self.slots.remove(&id).and_then(|slot| slot.turn.base) {
-                remove_from(&mut self.bases, &base, &id);
+        let gone = match self.slots.get(&id).map(|slot| slot.place) {
+            Some(Place::Running) => {
+                self.stop_running(id);
+                self.slots.remove(&id)
             }
+            Some(Place::Leaving) => self.slots.remove(&id),
+            Some(Place::Ready | Place::Blocked | Place::Later(_) | Place::Behind(_)) | None => None,
+        };
+        if let Some(base) = gone.and_then(|slot| slot.turn.base) {
+            remove_from(&mut self.bases, &base, &id);
         }
         for id in self.behind.remove(&id).unwrap_or_default() {
             let not_before = self.slots.get(&id).and_then(|slot| slot.turn.not_before);
@@ -330,8 +348,8 @@ impl Queue {
     fn has_room(&self, line: &Line) -> bool {
         let provider = self.by_provider.get(&line.provider).copied().unwrap_or_default();
         let batch = line.batch.and_then(|batch| {
-            let most = self.batches.get(&batch)?;
-            Some(self.by_batch.get(&batch).copied().unwrap_or_default() < *most)
+            let share = self.batches.get(&batch)?;
+            Some(!share.paused && self.by_batch.get(&batch).copied().unwrap_or_default() < share.most)
         });
         provider < self.limits.per_provider && batch.unwrap_or(true)
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::{Around, Handler, is_infrastructure, status};
+use super::{Around, Handler, is_endless, status};
 
 /// How long after the deadline a call may still end itself: a turn tells better what it has waited for, and a stream has its
 /// own last event.
@@ -29,14 +29,14 @@ pub struct Deadline(pub Instant);
 /// The layer. The earlier of the caller's `grpc-timeout` and the server's maximum counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// The longest that any call may take, also one without `grpc-timeout`. Health and reflection are exempt, since a
-    /// watch has no natural end.
+    /// The longest that any call may take, also one without `grpc-timeout`. Watches of changes, health and reflection are
+    /// exempt: they have no natural end.
     pub max: Option<Duration>,
 }
 
 impl Deadlines {
     fn deadline(&self, request: &Request<Body>) -> Result<Option<Deadline>, Status> {
-        let own = self.max.filter(|_| !is_infrastructure(request.uri().path()));
+        let own = self.max.filter(|_| !is_endless(request.uri().path()));
         let asked = timeout(request.headers())?;
         let shorter = [own, asked].into_iter().flatten().min();
         // No sum overflows: the header's longest is 99,999,999 hours, a few thousand years.

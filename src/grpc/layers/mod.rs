@@ -101,3 +101,8 @@ impl<A: Around, H: Handler> Service<Request<Body>> for Wrapped<A, H> {
 pub(crate) fn is_infrastructure(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.")
 }
+
+/// Whether calls of `path` go on for as long as their caller likes.
+pub(crate) fn is_endless(path: &str) -> bool {
+    path == "/causerie.v1.WatchService/Watch" || is_infrastructure(path)
+}

@@ -156,7 +156,7 @@ impl Maker {
             not_before: self.moment(),
             priority: self.rng.below(201) as i32 - 100,
             max_attempts: self.rng.maybe(|rng| rng.below(9) as u32),
-            waits: self.rng.one_in(2),
+            waits: false,
             fairness_key: self.text(1),
         };
         self.rng.maybe(|_| background)
