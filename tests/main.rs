@@ -57,4 +57,5 @@ mod upstream_openai;
 mod upstream_order;
 mod upstream_requests;
 mod upstream_transport;
+mod watch;
 mod window;
