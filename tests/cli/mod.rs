@@ -6,3 +6,4 @@ mod chat;
 mod providers;
 mod serve;
 mod transfer;
+mod watch;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Watch, after, all, filtered, from_oldest, now, say, watch, watcher, with_events};
 use crate::support::{
     completion::{silence, stream_of, stream_of_calls},
-    events::{assert_whole, events_of, full, joined, merged, names, resume, run, watch as watch_turn},
+    events::{assert_whole, events_of, full, merged, names, resume, run, watch as watch_turn},
     provider::Reply,
     server::{Client, TestServer, append, start},
 };
@@ -20,16 +20,6 @@ async fn assert_logs(client: &Client, seen: &Watch) {
         assert_whole(&events);
         let own = events_of(client, resume(&turn_id, 0)).await;
         assert_eq!(merged(&events), merged(&own.events), "{turn_id}");
-    }
-}
-
-fn of_turn<'a>(turn_id: &'a str, text: &'a str) -> impl FnMut(&Event) -> bool + 'a {
-    let mut said = String::new();
-    move |event| {
-        if event.turn_id == turn_id {
-            said.push_str(&joined(std::slice::from_ref(event)));
-        }
-        said == text
     }
 }
 
@@ -46,10 +36,10 @@ async fn a_turn_in_flight_is_seen_from_its_first_event_and_as_it_goes_on() {
     reader.until("one ").await;
 
     let mut following = watch(&watcher(&server).await, with_events(now())).await;
-    following.until_event(of_turn(&turn_id, "one ")).await;
+    following.until_said(&turn_id, "one ").await;
     assert_eq!(names(&following.events)[0], "response_started");
     gate.step();
-    following.until_event(of_turn(&turn_id, "one two ")).await;
+    following.until_said(&turn_id, "one two ").await;
     assert_eq!(following.revision, 0, "the cursor moves with changes");
     gate.open();
     while following.changes.is_empty() {
@@ -211,7 +201,7 @@ async fn whoever_comes_back_gets_the_open_turns_again() {
     let mut reader = watch_turn(&client, run(start("Hello"))).await;
     let open = reader.started().await;
     (0..3).for_each(|_| gate.step());
-    following.until_event(of_turn(&open, "one ")).await;
+    following.until_said(&open, "one ").await;
     following.until(1).await;
     let cursor = following.revision;
     assert_eq!(cursor, 1);

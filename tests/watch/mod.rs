@@ -15,7 +15,7 @@ use causerie::proto::{
 use tonic::{Status, Streaming, transport::Channel};
 
 use crate::support::{
-    events::soon,
+    events::{joined, soon},
     server::{Client, TestServer, start},
 };
 
@@ -47,7 +47,7 @@ fn filtered(request: WatchRequest, filter: ChangeFilter) -> WatchRequest {
 }
 
 async fn revisions(client: &Watcher) -> Revisions {
-    client.clone().get_revisions(()).await.expect("revisions").into_inner()
+    client.clone().get_revisions(proto::GetRevisionsRequest {}).await.expect("revisions").into_inner()
 }
 
 /// What cannot be watched.
@@ -113,9 +113,9 @@ impl Watch {
         }
     }
 
-    /// Reads until events so far hold one that this finds.
-    async fn until_event(&mut self, mut found: impl FnMut(&Event) -> bool) {
-        while !self.events.iter().any(&mut found) {
+    /// Reads until the deltas of a turn hold this text.
+    async fn until_said(&mut self, turn_id: &str, text: &str) {
+        while joined(&self.logs().remove(turn_id).unwrap_or_default()) != text {
             self.next().await;
         }
     }

@@ -253,7 +253,9 @@ impl Watcher {
         if let Some(follow) = &mut self.follow {
             follow.admit(&self.shared, &self.filter).await?;
         }
-        let Some(last) = batch.last() else { return Ok(false) };
+        let Some(last) = batch.last() else {
+            return if self.last_read { Err(failures::shutting_down()) } else { Ok(false) };
+        };
         (self.read, self.at_oldest) = (last.revision, false);
         self.pending.extend(batch);
         Ok(true)
@@ -286,7 +288,7 @@ impl Watcher {
             // Only a store that is gone tells nothing any more.
             told = self.newest.wait_for(|newest| *newest > read) => told.is_ok(),
             () = follow::news(self.follow.as_mut(), &mut self.ready.events) => true,
-            () = ending.cancelled(), if !self.last_read => true,
+            () = ending.cancelled() => true,
             () = tokio::time::sleep_until(until) => false,
         }
     }
