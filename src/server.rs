@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, Http},
     engine::{self, Engine},
     grpc::{self, health::Health},
     offline::Offline,
@@ -166,8 +166,10 @@ async fn serve(
 ) -> Result<(), Error> {
     let health = Health::new();
     let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-    let routes = grpc::routes(engine.clone(), &grpc_options(config));
-    let served = grpc::serve::serve(listener, routes, transport(config), health.clone(), stop.clone(), cut);
+    let options = grpc_options(config);
+    let routes = grpc::routes(engine.clone(), &options);
+    let transport = grpc::serve::Options { door: grpc::door(engine.clone(), &options), ..transport(config) };
+    let served = grpc::serve::serve(listener, routes, transport, health.clone(), stop.clone(), cut);
     let ends = async {
         let failed = tokio::select! {
             () = shutdown => false,
@@ -294,7 +296,13 @@ fn grpc_options(config: &Config) -> grpc::Options {
         message_bytes: config.limits.message_bytes,
         heartbeat: config.events.heartbeat,
         reflection: config.reflection,
+        door: door(config),
     }
+}
+
+fn door(config: &Config) -> grpc::door::Options {
+    let Http { events, grpc_web, page, cors_origins, hosts } = config.http.clone();
+    grpc::door::Options { events, grpc_web, page, cors_origins, hosts }
 }
 
 fn transport(config: &Config) -> grpc::serve::Options {

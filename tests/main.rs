@@ -12,6 +12,7 @@ mod crash;
 mod deadline;
 mod deleting;
 mod disk_full;
+mod door;
 mod drain;
 mod edge;
 mod errors;

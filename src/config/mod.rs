@@ -16,6 +16,7 @@ mod breaker;
 mod budget;
 mod events;
 mod file;
+mod http;
 mod key;
 mod limits;
 mod log;
@@ -45,6 +46,7 @@ pub use self::{
     breaker::Breaker,
     budget::{Budget, Covers},
     events::Events,
+    http::Http,
     limits::Limits,
     log::{Log, LogFormat},
     mcp::{McpServer, McpTransport},
@@ -102,6 +104,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// The door for browsers and plain HTTP readers.
+    pub http: Http,
     /// How long it is kept what happened.
     pub watch: Watch,
     /// How the service ends.
@@ -193,6 +197,7 @@ impl Config {
             tools: Tools::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            http: Http::read(from),
             watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),

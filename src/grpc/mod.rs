@@ -2,10 +2,11 @@
 //!
 //! `service` decodes, calls the engine and encodes; `convert` and `status` are its two directions; `stream` turns a turn's
 //! log into a stream. `serve` runs a server from a bound listener to its drained end; `listener` makes connections, `layers`
-//! stand around every call, `health` and `reflection` are the standard services.
+//! stand around every call, `health` and `reflection` are the standard services. `door` is for those who speak plain HTTP or gRPC-Web.
 
 mod agents;
 pub mod convert;
+pub mod door;
 pub mod health;
 pub mod layers;
 pub mod listener;
@@ -52,6 +53,16 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Clients may ask for the protos.
     pub reflection: bool,
+    /// What is spoken besides gRPC.
+    pub door: door::Options,
+}
+
+/// The door to an engine for those who do not speak gRPC; `None` if it stays shut.
+pub fn door(engine: Engine, options: &Options) -> Option<door::Door> {
+    let service = service::Service::new(engine.clone(), options.heartbeat);
+    let watch = watch::Watch::new(engine.clone(), options.heartbeat);
+    let readers = door::Readers { engine, service, watch, heartbeat: options.heartbeat };
+    door::Door::open(&options.door, readers)
 }
 
 /// The services of an engine, and reflection if it is on.

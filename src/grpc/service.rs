@@ -51,7 +51,8 @@ impl Service {
 
 /// What a call says of itself besides its message.
 pub(super) struct Call {
-    id: String,
+    /// For statuses.
+    pub(super) id: String,
     pub(super) deadline: Option<tokio::time::Instant>,
     /// The caller's own key for the provider.
     key: Option<Secret>,
