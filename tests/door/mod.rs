@@ -1,8 +1,10 @@
 //! The door for browsers and plain HTTP readers, at the socket.
 
+mod browser;
 mod connections;
 mod cross_origin;
 mod events;
+mod grpc_web;
 mod reads;
 mod reconnect;
 mod shut;
