@@ -10,12 +10,15 @@ use tonic::{
 
 use super::failure::{Failure, deepest, unreachable};
 use crate::proto::{
-    agent_service_client::AgentServiceClient, conversation_service_client::ConversationServiceClient,
-    model_service_client::ModelServiceClient, watch_service_client::WatchServiceClient,
+    agent_service_client::AgentServiceClient, batch_service_client::BatchServiceClient,
+    conversation_service_client::ConversationServiceClient, model_service_client::ModelServiceClient,
+    watch_service_client::WatchServiceClient, webhook_service_client::WebhookServiceClient,
 };
 
 pub(super) type Client = ConversationServiceClient<Channel>;
+pub(super) type Batches = BatchServiceClient<Channel>;
 pub(super) type Agents = AgentServiceClient<Channel>;
+pub(super) type Webhooks = WebhookServiceClient<Channel>;
 pub(super) type Models = ModelServiceClient<Channel>;
 pub(super) type Watch = WatchServiceClient<Channel>;
 
@@ -53,6 +56,11 @@ impl Server {
         Ok(AgentServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
     }
 
+    /// The same for webhooks.
+    pub(super) async fn connect_webhooks(&self) -> Result<Webhooks, Failure> {
+        Ok(WebhookServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
+    }
+
     /// The same for all services, on one connection.
     pub(super) async fn connect_all(&self) -> Result<(Client, Models, Agents), Failure> {
         let channel = self.channel().await?;
@@ -67,6 +75,11 @@ impl Server {
         let watch = WatchServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
         let agents = AgentServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE_BYTES);
         Ok((watch, client(channel), agents))
+    }
+
+    /// The same for batches.
+    pub(super) async fn connect_batches(&self) -> Result<Batches, Failure> {
+        Ok(BatchServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

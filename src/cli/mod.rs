@@ -4,6 +4,7 @@
 //! gRPC contract alone, as any client does.
 
 pub mod agents;
+pub mod batch;
 pub mod chat;
 mod check;
 pub mod connect;
@@ -18,7 +19,9 @@ pub mod providers;
 pub mod serve;
 mod table;
 pub mod tools;
+pub mod turns;
 pub mod watch;
+pub mod webhooks;
 
 use std::{future::Future, process::ExitCode};
 
@@ -27,8 +30,9 @@ use tokio::runtime;
 
 pub use self::failure::Failure;
 use self::{
-    agents::AgentsArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs, providers::ProvidersArgs,
-    serve::ServeArgs, tools::ToolsArgs, watch::WatchArgs,
+    agents::AgentsArgs, batch::BatchArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs,
+    providers::ProvidersArgs, serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs, watch::WatchArgs,
+    webhooks::WebhooksArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -60,8 +64,18 @@ Agents lead conversations; they are made with `causerie agents create`, by Agent
   causerie agents
   causerie chat --agent support
 
+Turns that run, wait or have ended:
+  causerie turns --state failed --since 1h
+  causerie turns follow turn_…
+
 See what happens, from now on or from any revision:
   causerie watch
+
+Be told by HTTP of what happens:
+  causerie webhooks create https://example.com/hooks
+
+Many prompts at once, in a file of JSON Lines; the same command goes on after an interruption:
+  causerie batch prompts.jsonl --model mistral-small-latest --output results.jsonl
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -70,7 +84,7 @@ Keep and restore:
 Environment:
   MISTRAL_API_KEY  the key of Mistral's API
   CAUSERIE_CONFIG  the configuration file
-  CAUSERIE_SERVER  where chat, agents, watch, export and import connect
+  CAUSERIE_SERVER  where chat, agents, turns, watch, export and import connect
   CAUSERIE_MODEL   the model of new conversations in chat
   CAUSERIE_…       every setting of `causerie serve --help`
 
@@ -107,9 +121,18 @@ pub enum Command {
     /// In a pipe: every line is a message (or a command), stdout gets the answers and nothing else, notes go to stderr. The
     /// first turn that fails or is cut off ends it with exit code 1. The last line on stderr names the version to go on from.
     Chat(ChatArgs),
+    /// Run many prompts or turns from a file, and collect what comes of them.
+    #[command(after_help = batch::AFTER_HELP)]
+    Batch(BatchArgs),
     /// List, show, compare and change agents.
     #[command(after_help = agents::AFTER_HELP)]
     Agents(AgentsArgs),
+    /// List turns; show, wait for, stop and follow one.
+    #[command(after_help = turns::AFTER_HELP)]
+    Turns(TurnsArgs),
+    /// List, make, change and test webhooks; see what was sent to them.
+    #[command(after_help = webhooks::AFTER_HELP)]
+    Webhooks(WebhooksArgs),
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),

@@ -4,14 +4,19 @@ use crate::proto::Money;
 
 /// Dollars with as many decimals as it takes, at least two: `$0.0028`, `$1.50`. Other currencies follow their amount.
 pub(super) fn shown(money: &Money) -> String {
-    let Money { currency_code, units, nanos, picos } = money;
-    let decimals = format!("{:09}{:03}", nanos.unsigned_abs(), picos.unsigned_abs());
-    let kept = decimals.trim_end_matches('0').len().max(2);
-    let amount = format!("{units}.{}", decimals.get(..kept).unwrap_or(&decimals));
-    match currency_code.as_str() {
+    let amount = plain(money);
+    match money.currency_code.as_str() {
         "" | "USD" => format!("${amount}"),
         other => format!("{amount} {other}"),
     }
+}
+
+/// The same without its currency, for programs.
+pub(super) fn plain(money: &Money) -> String {
+    let Money { currency_code: _, units, nanos, picos } = money;
+    let decimals = format!("{:09}{:03}", nanos.unsigned_abs(), picos.unsigned_abs());
+    let kept = decimals.trim_end_matches('0').len().max(2);
+    format!("{units}.{}", decimals.get(..kept).unwrap_or(&decimals))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Pure values and functions. No tonic, prost, sled or reqwest, no clock, no I/O: ids and times come in from outside.
 
 pub mod agent;
+pub mod batch;
 pub mod change;
 pub mod entry;
 pub mod event;
@@ -19,8 +20,10 @@ pub mod spend;
 pub mod tool;
 pub mod turn;
 pub mod version;
+pub mod webhook;
 
 pub use agent::{Agent, AgentId, AgentSpec};
+pub use batch::{Batch, BatchOptions, BatchState, BatchTally, ItemResult};
 pub use change::{Change, ChangeKind};
 pub use entry::{Body, Chunk, Entry, EntryDraft};
 pub use event::{Event, EventKind};
@@ -34,3 +37,4 @@ pub use spend::{Budget, ModelUsage, Spend};
 pub use tool::{Tool, ToolOutcome, ToolSpec};
 pub use turn::{FinishReason, Turn, TurnState, Usage};
 pub use version::Version;
+pub use webhook::{Delivery, DeliveryId, Webhook};

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::domain::request::Truncation;
 use crate::{
-    domain::{ConversationId, EntryId, Failure, Reason, TurnId},
+    domain::{BatchId, ConversationId, EntryId, Failure, Reason, TurnId},
     store,
     tools::mcp::McpError,
-    upstream::guard::{Limit, Refused},
+    upstream::{
+        Secret,
+        guard::{Limit, Refused},
+    },
 };
 
 /// The store could not do it.
@@ -73,6 +76,29 @@ pub(super) fn deleted_meanwhile(parent: ConversationId) -> Failure {
 pub(super) fn no_entry(id: EntryId, of: ConversationId) -> Failure {
     let failure = Failure::not_found(Reason::EntryNotFound, "entry", id.to_string());
     Failure { message: format!("the history of {of} has no entry {id}"), ..failure }
+}
+
+pub(super) fn no_batch(id: BatchId) -> Failure {
+    Failure::not_found(Reason::BatchNotFound, "batch", id.to_string())
+}
+
+/// An item comes after all were said to be there.
+pub(super) fn batch_closed(id: BatchId, index: u32) -> Failure {
+    let text = format!("all items of {id} were sent, as its caller said: item {index} is none of them");
+    Failure::new(Reason::BatchClosed, text).with("batch_id", id.to_string()).with("index", index.to_string())
+}
+
+/// The request id of a batch comes again, with other options.
+pub(super) fn batch_request_reused(id: BatchId) -> Failure {
+    let text = format!("the request_id made {id}, with other options");
+    Failure::new(Reason::RequestIdReused, text).with("batch_id", id.to_string())
+}
+
+/// What is kept must not depend on a key that is not.
+pub(super) fn refuse_key(key: Option<&Secret>) -> Result<(), Failure> {
+    let text =
+        "is never kept, and a background turn outlives its call: leave it out, or run the turn without `background`";
+    key.map_or(Ok(()), |_| Err(Failure::invalid_field("x-provider-api-key", text)))
 }
 
 /// A reader of changes names one that was never told.

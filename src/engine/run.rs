@@ -16,6 +16,7 @@ use super::{
     live::{Live, Stop},
     plan::{Plan, Question},
     rounds::{self, Rounds},
+    told::{ended_at, tell, terminal},
 };
 use crate::{
     domain::{
@@ -326,9 +327,11 @@ impl Run {
             job: self.job,
             at: ended_at(turn),
             callback_url: self.plan.callback_url.clone(),
-            expires_at: self.plan.expiry.map(|expiry| expiry.from(turn.created_at)),
+            expires_at: self.shared.expires_at(&self.plan),
         };
-        self.shared.store.commit(commit).await
+        let stored = self.shared.store.commit(commit).await;
+        self.shared.sweeper.tell(self.shared.expires_at(&self.plan));
+        stored
     }
 
     fn version(&self, turn: &Turn, kept: Arc<Settings>) -> Version {
@@ -413,57 +416,6 @@ impl Run {
     }
 }
 
-/// Tells readers how a turn has ended, after it is on disk.
-pub(super) fn tell(live: &Live, turn: Turn) {
-    if let Some(failure) = &turn.error {
-        log_failure(&turn, failure);
-    }
-    let at = ended_at(&turn);
-    let last = terminal(&turn);
-    live.end(turn);
-    live.log.push(at, [last]);
-}
-
-/// The reason and where it comes from. The message may quote what others wrote.
-fn log_failure(turn: &Turn, failure: &Failure) {
-    let Turn { state, model, .. } = turn;
-    let told = |key: &str| failure.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
-    let (provider, http_status, attempts) = (told("provider"), told("http_status"), told("attempts"));
-    let reason = failure.reason;
-    match reason {
-        // Every turn will fail so until the operator does something.
-        Reason::InvalidApiKey
-        | Reason::ApiKeyMissing
-        | Reason::InsufficientCredits
-        | Reason::StoreFailed
-        | Reason::Internal => {
-            tracing::warn!(turn = %turn.id, ?state, ?reason, model, provider, http_status, attempts, "the turn failed");
-        }
-        _ => {
-            tracing::info!(turn = %turn.id, ?state, ?reason, model, provider, http_status, attempts, "the turn failed")
-        }
-    }
-}
-
-fn ended_at(turn: &Turn) -> Time {
-    turn.completed_at.unwrap_or(turn.created_at)
-}
-
-/// The terminal event of a turn.
-pub(super) fn terminal(turn: &Turn) -> EventKind {
-    match (&turn.error, turn.state) {
-        (Some(failure), TurnState::Failed | TurnState::Cancelled) => {
-            let failure = failure.clone().with("turn_id", turn.id.to_string());
-            let failure = match turn.usage.total_tokens {
-                0 => failure,
-                spent => failure.with(Failure::SPENT_TOKENS, spent.to_string()),
-            };
-            EventKind::ResponseError { failure: Arc::new(failure) }
-        }
-        _ => EventKind::ResponseDone { turn: Arc::new(turn.clone()) },
-    }
-}
-
 impl Outcome {
     fn asked(progress: Progress, question: &Question, cut: Option<Cut>) -> Outcome {
         let total = progress.tally.so_far(&question.target.name);
@@ -505,9 +457,4 @@ pub(super) fn started(plan: &Plan) -> EventKind {
         parent_id: plan.parent.as_ref().map(|parent| parent.version.id),
         inputs: plan.inputs.clone(),
     }
-}
-
-/// What readers are told if the turn's task dies.
-pub(super) fn died() -> Failure {
-    Failure::new(Reason::Internal, "a fault of the service ended the turn; the log says where")
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Inner, Store,
+    Inner, Store, batches,
     disk::Disk,
     error::Error,
     history::Row,
@@ -121,6 +121,7 @@ impl Log {
         if let Some(change) = &newest
             && !has_effect(disk, change)?
         {
+            batches::undo(disk, change)?;
             disk.remove(keys::change(change.revision))?;
             newest = self::newest(disk)?;
         }
@@ -174,6 +175,12 @@ impl Log {
             self.publish(revision);
         }
         Ok(true)
+    }
+
+    /// Does something while nobody writes a change.
+    pub(super) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _tail = self.tail();
+        work()
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -313,8 +320,10 @@ fn has_effect(disk: &Disk, change: &Change) -> Result<bool, Error> {
         ChangeKind::TurnEnded => disk.contains(Row::Failed(turn).key(0))? || disk.contains(keys::deleted(turn))?,
         ChangeKind::VersionCreated => disk.contains(keys::version(turn))?,
         ChangeKind::VersionDeleted => disk.contains(keys::deleted(turn))?,
-        // Written by nobody yet.
-        ChangeKind::BatchEnded => true,
+        ChangeKind::BatchEnded => match change.batch {
+            Some((batch, _)) => batches::has_ended(disk, batch)?,
+            None => false,
+        },
     })
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Charge, Commit, Ended, Inner, JobEnd, Place, Store, Stored,
+    batches::ItemEnd,
     error::Error,
     history::Row,
     keys::{self, Index},
@@ -56,13 +57,14 @@ impl Store {
         debug_assert!(expires_at.is_none() || parent.is_none(), "a tree goes as a whole");
         inner.flusher.writable()?;
         let (root_id, labels) = (version.root_id, labels(&version.settings.metadata));
+        let item = ItemEnd::of(job.as_ref(), &turn, at);
         let ending = Ending { at, root_id, labels, callback_url, job };
         let change = ending.change(ChangeKind::VersionCreated, &turn);
         let request_fingerprint = request.as_ref().map(|(_, fingerprint)| *fingerprint);
         let row = pack(&Ended { turn, inputs, events, request_fingerprint, kept });
         let own = Place { branch: version.id.0, seq: 0, depth: 0, settings: version.id.0 };
         let stored = Stored { version, place: own };
-        let mut new = New { stored, parent, kept, row, request, charges, journaled, job, change, expires_at };
+        let mut new = New { stored, parent, kept, row, request, charges, journaled, job, item, change, expires_at };
         let written = {
             let _no_delete = inner.locks.keep(new.stored.version.root_id.0).await;
             inner.write(&mut new, require_head)
@@ -153,6 +155,7 @@ struct New {
     charges: Vec<Charge>,
     journaled: bool,
     job: Option<JobEnd>,
+    item: Option<ItemEnd>,
     change: Change,
     expires_at: Option<Time>,
 }
@@ -172,8 +175,10 @@ impl Inner {
             // It is told once.
             outcome.and(Err(Error::Exists))
         } else {
+            let item = ItemEnd::of(ending.job.as_ref(), turn, ending.at);
             let change = ending.change(ChangeKind::TurnEnded, turn);
-            self.insert_failed(ended, change, row, parent_gone).map_err(fail)?;
+            self.insert_failed(ended, change, item.as_ref(), row, parent_gone).map_err(fail)?;
+            self.end_batch_of(item.as_ref()).map_err(fail)?;
             self.commits.fetch_add(1, Ordering::Relaxed);
             outcome
         };
@@ -285,7 +290,9 @@ impl Inner {
         // Before the version: whoever sees it sees what it cost. A crash in between leaves what was spent all the same.
         self.insert_charges(&new.charges)?;
         let row = version::encode_version(&new.stored);
-        self.log.write(&self.disk, new.change.clone(), || self.disk.insert(keys::version(id), &row))?;
+        let insert = || self.disk.insert(keys::version(id), &row);
+        self.log.write(&self.disk, new.change.clone(), || self.end_item(new.item.as_ref(), insert))?;
+        self.end_batch_of(new.item.as_ref())?;
         // After it: a crash in between leaves both, and the version counts.
         if new.journaled {
             self.erase_journaled(version.id.turn())?;
@@ -319,10 +326,18 @@ impl Inner {
     }
 
     /// A turn whose parent is gone counts as deleted with it.
-    fn insert_failed(&self, ended: &Ended, change: Change, row: &[u8], parent_gone: bool) -> Result<(), Error> {
+    fn insert_failed(
+        &self,
+        ended: &Ended,
+        change: Change,
+        item: Option<&ItemEnd>,
+        row: &[u8],
+        parent_gone: bool,
+    ) -> Result<(), Error> {
         let Ended { turn, request_fingerprint, .. } = ended;
         if parent_gone {
-            return self.log.write(&self.disk, change, || self.disk.insert(keys::deleted(turn.id.0), &[]));
+            let insert = || self.disk.insert(keys::deleted(turn.id.0), &[]);
+            return self.log.write(&self.disk, change, || self.end_item(item, insert));
         }
         if let Some(parent) = turn.parent_id {
             self.disk.insert(keys::failed_on(parent.0, turn.id.0), &[])?;
@@ -331,7 +346,7 @@ impl Inner {
         let row = Row::Failed(turn.id.0).pieces(row);
         let ((first, value), rest) = row.split_first().expect("a row has a head");
         self.insert_pieces(rest)?;
-        self.log.write(&self.disk, change, || self.disk.insert(first, value))
+        self.log.write(&self.disk, change, || self.end_item(item, || self.disk.insert(first, value)))
     }
 
     /// The request id of a turn, if its row is whole.

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{changes::Log, disk::Disk, error::Error, witness::Witness};
+use super::{batches::Batches, changes::Log, disk::Disk, error::Error, witness::Witness};
 
 /// How often the free space is looked at, and a last group gets its witness. Turns run for seconds, and the floor leaves room for all of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -56,6 +56,8 @@ struct State {
     witness: Mutex<Witness>,
     /// Readers of it see what is durable, and nothing else.
     log: Arc<Log>,
+    /// Neither do those who wait for the results of a batch.
+    batches: Arc<Batches>,
 }
 
 impl Flusher {
@@ -63,13 +65,13 @@ impl Flusher {
     pub(super) fn start(
         disk: Arc<Disk>,
         witness: Witness,
-        log: Arc<Log>,
+        (log, batches): (Arc<Log>, Arc<Batches>),
         sync: bool,
         floor_bytes: u64,
     ) -> std::io::Result<Flusher> {
         let (health, _) = watch::channel(Health::Healthy);
         let (flushes, witness) = (AtomicU64::new(0), Mutex::new(witness));
-        let state = Arc::new(State { failed: OnceLock::new(), health, floor_bytes, flushes, witness, log });
+        let state = Arc::new(State { failed: OnceLock::new(), health, floor_bytes, flushes, witness, log, batches });
         state.look_at_space(&disk);
         // Not bounded here: a waiter is a commit whose rows are written, and the engine bounds its turns.
         let (sender, waiters) = mpsc::channel();
@@ -216,8 +218,12 @@ impl State {
         let announced = if witnessed { self.witness().announce(disk) } else { Ok(()) };
         // What is written from here on may be missed by the flush.
         let revision = self.log.newest();
+        let epoch = self.batches.flushing();
         let flushed = announced.and_then(|()| disk.flush()).inspect_err(|error| self.fail(error.clone()));
-        flushed.inspect(|()| self.log.publish(revision))
+        flushed.inspect(|()| {
+            self.log.publish(revision);
+            self.batches.flushed(epoch);
+        })
     }
 
     fn confirm(&self) {

@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::{
-    Ended, Inner, Store,
+    Ended, Inner, Store, Taken,
     error::Error,
     history::Row,
     keys::{self, CHUNK_BYTES},
@@ -150,6 +150,25 @@ impl Inner {
         let change = self.job_change(job, ChangeKind::TurnQueued, job.created_at)?;
         let row = head.encode();
         self.log.write(&self.disk, change, || self.disk.insert(keys::job(job.turn_id.0), &row))
+    }
+
+    /// The same for a turn of a batch, unless the batch takes it no more, or has it.
+    pub(super) fn add_job_of_batch(&self, job: &Job) -> Result<Taken, Error> {
+        let Some((batch, index)) = job.batch else { return self.add_job(job).map(|()| Taken::New) };
+        let (request, head) = job::encode_request(job);
+        self.insert_row(Row::Job(job.turn_id.0), &request)?;
+        let change = self.job_change(job, ChangeKind::TurnQueued, job.created_at)?;
+        let (key, row) = (keys::job(job.turn_id.0), head.encode());
+        let mut taken = Taken::Closed;
+        let may_take = || {
+            taken = self.may_take(batch, index)?;
+            Ok(taken == Taken::New)
+        };
+        let accept = || self.take_item((batch, index), job.turn_id, || self.disk.insert(key, &row));
+        if !self.log.write_if(&self.disk, change, may_take, accept)? {
+            self.erase_job(job.turn_id.0)?;
+        }
+        Ok(taken)
     }
 
     /// False: the job is no more.

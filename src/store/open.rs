@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Inner, Options,
+    batches::Batches,
     changes::Log,
     disk::{self, Disk},
     error::{Error, OpenError},
@@ -61,11 +62,14 @@ pub(super) fn open(options: &Options) -> Result<Inner, OpenError> {
     let witness = witness.ok_or_else(|| damaged(path, LOST_TAIL))?;
     let log = Arc::new(checked(path, || Log::open(&disk, options.sync))?);
     let disk = Arc::new(disk);
-    let flusher = Flusher::start(Arc::clone(&disk), witness, Arc::clone(&log), options.sync, options.min_free_bytes);
+    let batches = Arc::new(Batches::new(options.sync));
+    let shown = (Arc::clone(&log), Arc::clone(&batches));
+    let flusher = Flusher::start(Arc::clone(&disk), witness, shown, options.sync, options.min_free_bytes);
     let inner = Inner {
         disk,
         flusher: flusher.map_err(|source| OpenError::Io { path: path.to_owned(), source })?,
         log,
+        batches,
         locks: Locks::new(),
         settings: moka::sync::Cache::builder()
             .max_capacity(SETTINGS_CACHE_BYTES)
@@ -77,6 +81,7 @@ pub(super) fn open(options: &Options) -> Result<Inner, OpenError> {
     };
     checked(path, || inner.check_newest())?;
     checked(path, || inner.heal())?;
+    checked(path, || inner.heal_batches())?;
     if inner.log.is_ahead() {
         // Deletes that were finished now are to be seen, too.
         inner.flusher.poke();

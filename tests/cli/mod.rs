@@ -2,8 +2,11 @@
 
 mod agents;
 mod approval;
+mod batch;
 mod chat;
 mod providers;
 mod serve;
 mod transfer;
+mod turns;
 mod watch;
+mod webhooks;

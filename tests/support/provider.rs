@@ -60,6 +60,9 @@ struct Stage {
     dropped: Semaphore,
     /// One permit for each connection accepted.
     accepted: AtomicUsize,
+    /// Requests that are being answered now, and the most there ever were at once.
+    answering: AtomicUsize,
+    most_at_once: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -92,6 +95,8 @@ impl ScriptedProvider {
             taken: AtomicUsize::new(0),
             dropped: Semaphore::new(0),
             accepted: AtomicUsize::new(0),
+            answering: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
         });
         let task = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&stage))));
         Self { address, stage, _task: task }
@@ -152,6 +157,11 @@ impl ScriptedProvider {
         take(&self.stage.dropped).await;
     }
 
+    /// How many requests were answered at the same time, at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.stage.most_at_once.load(Ordering::Relaxed)
+    }
+
     /// How many connections were ever accepted: tells whether a client kept its connection.
     pub(crate) fn connections(&self) -> usize {
         self.stage.accepted.load(Ordering::Relaxed)
@@ -181,6 +191,7 @@ async fn serve(socket: TcpStream, stage: Arc<Stage>) {
     let mut reader = BufReader::new(reader);
     while let Ok(Some(request)) = read_request(&mut reader).await {
         let reply = stage.capture(&request);
+        let _answering = stage.answer();
         tokio::select! {
             biased;
             sent = reply.send(&request, &mut writer) => match sent {
@@ -194,7 +205,22 @@ async fn serve(socket: TcpStream, stage: Arc<Stage>) {
     }
 }
 
+/// A request is answered as long as this lives.
+struct Answering<'a>(&'a Stage);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Stage {
+    fn answer(&self) -> Answering<'_> {
+        let now = self.answering.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_at_once.fetch_max(now, Ordering::Relaxed);
+        Answering(self)
+    }
+
     fn capture(&self, request: &Captured) -> Reply {
         lock(&self.requests).push(request.clone());
         self.arrived.add_permits(1);

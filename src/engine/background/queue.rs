@@ -26,6 +26,8 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) id: TurnId,
+    /// Who will lead it, as far as that is known.
+    pub(super) model: Arc<str>,
     pub(super) priority: i32,
     pub(super) line: Line,
     pub(super) root: ConversationId,
@@ -55,6 +57,8 @@ enum Place {
     Later(Time),
     Behind(TurnId),
     Running,
+    /// It was taken out, and is on its way to its end.
+    Leaving,
 }
 
 #[derive(Debug)]
@@ -71,13 +75,25 @@ pub(super) struct Queue {
     ready: BTreeMap<Reverse<i32>, Lines>,
     later: BTreeSet<(Time, TurnId)>,
     behind: HashMap<TurnId, Vec<TurnId>>,
-    blocked: HashMap<ConversationId, BTreeSet<TurnId>>,
+    /// Those whose trees are busy, in the order in which they go on.
+    blocked: HashMap<ConversationId, BTreeSet<(Reverse<i32>, TurnId)>>,
+    /// By what they run on.
+    bases: HashMap<ConversationId, BTreeSet<TurnId>>,
     running: usize,
     by_provider: HashMap<Arc<str>, usize>,
     by_tree: HashMap<ConversationId, usize>,
     by_batch: HashMap<BatchId, usize>,
-    /// How many turns of a batch may run at once.
-    batches: HashMap<BatchId, usize>,
+    /// What the batches may take of it.
+    batches: HashMap<BatchId, Share>,
+}
+
+/// What a batch may take of the queue.
+#[derive(Debug)]
+struct Share {
+    /// How many of its turns may run at once.
+    most: usize,
+    /// None of them begins.
+    paused: bool,
 }
 
 /// The lines of one priority; the one whose turn it is stands first.
@@ -96,6 +112,7 @@ impl Queue {
             later: BTreeSet::new(),
             behind: HashMap::new(),
             blocked: HashMap::new(),
+            bases: HashMap::new(),
             running: 0,
             by_provider: HashMap::new(),
             by_tree: HashMap::new(),
@@ -113,8 +130,23 @@ impl Queue {
         self.slots.contains_key(&id)
     }
 
+    /// Whether a turn runs, or has been taken out to be ended.
+    pub(super) fn runs(&self, id: TurnId) -> bool {
+        self.slots.get(&id).is_some_and(|slot| matches!(slot.place, Place::Running | Place::Leaving))
+    }
+
+    /// A turn that waits or runs.
+    pub(super) fn turn(&self, id: TurnId) -> Option<&Waiting> {
+        self.slots.get(&id).map(|slot| &slot.turn)
+    }
+
+    /// The newest turn that waits or runs on a version, or on one that is still to be made.
+    pub(super) fn newest_on(&self, base: ConversationId) -> Option<TurnId> {
+        self.bases.get(&base)?.last().copied()
+    }
+
     /// The turns that wait or run, in no order.
-    pub(super) fn turns(&self) -> impl Iterator<Item = &Waiting> {
+    fn turns(&self) -> impl Iterator<Item = &Waiting> {
         self.slots.values().map(|slot| &slot.turn)
     }
 
@@ -123,14 +155,17 @@ impl Queue {
         self.turns().filter(|turn| turn.line.batch == Some(batch)).map(|turn| turn.id).collect()
     }
 
-    /// How many turns of a batch may run at once.
-    pub(super) fn limit_batch(&mut self, batch: BatchId, most: usize) {
-        self.batches.insert(batch, most);
+    /// How many turns of a batch may run at once. Of batches that are not `open` any more it is forgotten.
+    pub(super) fn limit_batch(&mut self, batch: BatchId, most: usize, open: &[BatchId]) {
+        self.batches.retain(|batch, _| open.contains(batch));
+        self.batches.insert(batch, Share { most, paused: false });
     }
 
-    /// The batch has ended.
-    pub(super) fn forget_batch(&mut self, batch: BatchId) {
-        self.batches.remove(&batch);
+    /// Begins no turns of a batch until it goes on.
+    pub(super) fn pause_batch(&mut self, batch: BatchId, paused: bool) {
+        if let Some(share) = self.batches.get_mut(&batch) {
+            share.paused = paused;
+        }
     }
 
     /// Takes a turn in. `waits`: the turn that it is behind is still in flight.
@@ -138,6 +173,9 @@ impl Queue {
         let id = turn.id;
         let behind = turn.after.filter(|_| waits);
         let not_before = turn.not_before;
+        if let Some(base) = turn.base {
+            self.bases.entry(base).or_default().insert(id);
+        }
         self.slots.insert(id, Slot { turn, place: Place::Running });
         match behind {
             Some(after) => {
@@ -173,15 +211,24 @@ impl Queue {
         }
     }
 
+    /// A turn that ran waits for another one to end.
+    pub(super) fn wait_for(&mut self, id: TurnId, before: TurnId) {
+        if self.slots.get(&id).is_some_and(|slot| slot.place == Place::Running) {
+            self.stop_running(id);
+            self.behind.entry(before).or_default().push(id);
+            self.place(id, Place::Behind(before));
+        }
+    }
+
     /// Takes a turn out that waits. False: it does not.
     pub(super) fn take_waiting(&mut self, id: TurnId) -> bool {
         let Some(slot) = self.slots.get(&id) else { return false };
         match slot.place {
-            Place::Running => return false,
+            Place::Running | Place::Leaving => return false,
             Place::Ready => self.leave_line(id),
             Place::Blocked => {
-                let root = slot.turn.root;
-                remove_from(&mut self.blocked, &root, id);
+                let (root, priority) = (slot.turn.root, slot.turn.priority);
+                remove_from(&mut self.blocked, &root, &(Reverse(priority), id));
             }
             Place::Later(time) => {
                 self.later.remove(&(time, id));
@@ -190,23 +237,44 @@ impl Queue {
                 if let Some(waiting) = self.behind.get_mut(&after) {
                     waiting.retain(|other| *other != id);
                 }
+                self.hand_on(id, after);
             }
         }
         // Until it has ended it is there, and takes no worker's place.
-        self.place(id, Place::Running);
-        self.count(id);
+        self.place(id, Place::Leaving);
         true
     }
 
     /// A turn has ended, of this queue or not: those behind it come forward.
     pub(super) fn ended(&mut self, id: TurnId, now: Time) {
-        if self.slots.get(&id).is_some_and(|slot| slot.place == Place::Running) {
-            self.stop_running(id);
-            self.slots.remove(&id);
+        let gone = match self.slots.get(&id).map(|slot| slot.place) {
+            Some(Place::Running) => {
+                self.stop_running(id);
+                self.slots.remove(&id)
+            }
+            Some(Place::Leaving) => self.slots.remove(&id),
+            Some(Place::Ready | Place::Blocked | Place::Later(_) | Place::Behind(_)) | None => None,
+        };
+        if let Some(base) = gone.and_then(|slot| slot.turn.base) {
+            remove_from(&mut self.bases, &base, &id);
         }
         for id in self.behind.remove(&id).unwrap_or_default() {
             let not_before = self.slots.get(&id).and_then(|slot| slot.turn.not_before);
             self.line_up(id, not_before, now);
+        }
+    }
+
+    /// Those behind a turn that goes wait for the one that it waited for.
+    fn hand_on(&mut self, from: TurnId, to: TurnId) {
+        for id in self.behind.remove(&from).unwrap_or_default() {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            slot.place = Place::Behind(to);
+            slot.turn.after = Some(to);
+            if let Some(base) = slot.turn.base.replace(to.conversation()) {
+                remove_from(&mut self.bases, &base, &id);
+            }
+            self.bases.entry(to.conversation()).or_default().insert(id);
+            self.behind.entry(to).or_default().push(id);
         }
     }
 
@@ -280,8 +348,8 @@ impl Queue {
     fn has_room(&self, line: &Line) -> bool {
         let provider = self.by_provider.get(&line.provider).copied().unwrap_or_default();
         let batch = line.batch.and_then(|batch| {
-            let most = self.batches.get(&batch)?;
-            Some(self.by_batch.get(&batch).copied().unwrap_or_default() < *most)
+            let share = self.batches.get(&batch)?;
+            Some(!share.paused && self.by_batch.get(&batch).copied().unwrap_or_default() < share.most)
         });
         provider < self.limits.per_provider && batch.unwrap_or(true)
     }
@@ -294,7 +362,7 @@ impl Queue {
                 return Some(id);
             }
             slot.place = Place::Blocked;
-            self.blocked.entry(slot.turn.root).or_default().insert(id);
+            self.blocked.entry(slot.turn.root).or_default().insert((Reverse(slot.turn.priority), id));
         }
         None
     }
@@ -325,8 +393,8 @@ impl Queue {
         let root = turn.root;
         // There is room for one of the tree.
         if let Some(next) = self.blocked.get(&root).and_then(|turns| turns.first().copied()) {
-            remove_from(&mut self.blocked, &root, next);
-            self.line_up(next, None, Time { unix_us: 0 });
+            remove_from(&mut self.blocked, &root, &next);
+            self.line_up(next.1, None, Time { unix_us: 0 });
         }
     }
 }
@@ -340,9 +408,9 @@ fn release<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-fn remove_from(sets: &mut HashMap<ConversationId, BTreeSet<TurnId>>, key: &ConversationId, id: TurnId) {
+fn remove_from<T: Ord>(sets: &mut HashMap<ConversationId, BTreeSet<T>>, key: &ConversationId, turn: &T) {
     if let Some(set) = sets.get_mut(key) {
-        set.remove(&id);
+        set.remove(turn);
         if set.is_empty() {
             sets.remove(key);
         }

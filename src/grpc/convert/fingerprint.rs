@@ -17,6 +17,7 @@ pub(super) enum Method {
     Append = 2,
     Restart = 3,
     CreateAgent = 4,
+    RunBatch = 5,
 }
 
 /// A hash of the request, whose request id the caller of this has taken out. The same for a unary call and a stream; fields

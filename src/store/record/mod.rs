@@ -3,6 +3,7 @@
 //! Every row begins with a byte that names the version of its record; fields are prost's, written by hand, and are only added.
 
 pub(super) mod agent;
+pub(super) mod batch;
 pub(super) mod change;
 mod chunk;
 pub(super) mod entry;
@@ -16,6 +17,7 @@ pub(super) mod spend;
 pub(super) mod tool;
 pub(super) mod turn;
 pub(super) mod version;
+pub(super) mod webhook;
 
 use prost::Message;
 use uuid::Uuid;

@@ -20,7 +20,7 @@ fn id(number: u128) -> TurnId {
 fn turn(number: u128, key: &str) -> Waiting {
     let line = Line { key: key.into(), batch: None, provider: "mistral".into() };
     let root = ConversationId(Uuid::from_u128(number));
-    Waiting { id: id(number), priority: 0, line, root, base: None, not_before: None, after: None }
+    Waiting { id: id(number), model: "".into(), priority: 0, line, root, base: None, not_before: None, after: None }
 }
 
 fn next(queue: &mut Queue) -> Option<u128> {
