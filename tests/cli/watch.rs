@@ -189,7 +189,7 @@ async fn a_lost_connection_is_taken_up_where_it_was() {
 async fn events_are_told_once_over_lost_connections() {
     let server = Causerie::serve(&["serve", "--offline"], &[]);
     let between = Between::before(server.address()).await;
-    let mut client = server.connect().await;
+    let client = server.connect().await;
     let mut watching = Watching::start(server.directory(), between.address, &["--from-oldest", "--events"]);
     // 60 pieces, 15 ms apart.
     let talk = tokio::spawn(async move {
