@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use causerie::{
-    cli::{self, Command, Failure, agents, batch, chat, export, import, providers, serve, tools, watch},
+    cli::{
+        self, Command, Failure, agents, batch, chat, export, import, providers, serve, tools, turns, watch, webhooks,
+    },
     config::Config,
     server::{
         Error, OFFLINE_MODELS, OFFLINE_TOOL, ProviderCheck, Server, ToolCheck, ToolsCheck, check_providers, check_tools,
@@ -19,7 +21,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve_until_stopped(&args),
         Command::Agents(args) => cli::run(agents::run(args)),
         Command::Batch(args) => cli::run(batch::run(args)),
+        Command::Turns(args) => cli::run(turns::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
+        Command::Webhooks(args) => cli::run(webhooks::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),
         Command::Tools(args) => args.config().and_then(|config| {
             if args.logs() {

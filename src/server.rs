@@ -5,6 +5,7 @@ mod check;
 mod mcp;
 mod tools;
 mod upstream;
+mod webhooks;
 
 use std::{fmt, future::Future, io, time::Duration};
 
@@ -12,7 +13,7 @@ use tokio::{net::TcpListener, task, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, Http},
     engine::{self, Engine},
     grpc::{self, health::Health},
     offline::Offline,
@@ -168,15 +169,19 @@ async fn serve(
     store: &Store,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
+    engine.start_webhooks().await.map_err(|failure| Error::Recovery(failure.message))?;
     let health = Health::new();
     let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-    let routes = grpc::routes(engine.clone(), &grpc_options(config));
-    let served = grpc::serve::serve(listener, routes, transport(config), health.clone(), stop.clone(), cut);
+    let options = grpc_options(config);
+    let routes = grpc::routes(engine.clone(), &options);
+    let transport = grpc::serve::Options { door: grpc::door(engine.clone(), &options), ..transport(config) };
+    let served = grpc::serve::serve(listener, routes, transport, health.clone(), stop.clone(), cut);
     let ends = async {
         let failed = tokio::select! {
             () = shutdown => false,
             () = watch(store, &health) => true,
             () = expire(store, engine) => false,
+            () = engine.sweep() => false,
             () = forget_changes(store, config) => false,
             () = engine.work() => false,
         };
@@ -214,7 +219,10 @@ async fn watch(store: &Store, health: &Health) {
 /// How long a turn that made no version can be read.
 const FAILED_TURNS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Removes old turns that made no version: now and every hour. Never returns.
+/// How long it can be read what was sent to webhooks.
+const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Removes old turns that made no version, and what was sent to webhooks: now and every hour. Never returns.
 async fn expire(store: &Store, engine: &Engine) {
     let mut hours = tokio::time::interval(Duration::from_secs(3600));
     loop {
@@ -223,6 +231,7 @@ async fn expire(store: &Store, engine: &Engine) {
         let remove = move || {
             let removed = store.expire_failed(Engine::time_before(FAILED_TURNS_KEPT))?;
             engine.expire_budgets()?;
+            engine.expire_deliveries(Engine::time_before(DELIVERIES_KEPT))?;
             Ok::<_, store::Error>(removed)
         };
         match task::spawn_blocking(remove).await {
@@ -278,6 +287,7 @@ fn engine_options(config: &Config) -> engine::Options {
         max_tool_rounds: config.turns.max_tool_rounds,
         max_handoffs: config.turns.max_handoffs,
         max_parallel_tools: config.turns.max_parallel_tools,
+        conversation_ttl: config.conversations.ttl,
         background: engine::BackgroundOptions {
             limits: engine::Limits {
                 total: config.background.max_running,
@@ -290,6 +300,7 @@ fn engine_options(config: &Config) -> engine::Options {
             backoff_max: config.background.backoff_max,
         },
         budgets: upstream::budgets(config),
+        webhooks: webhooks::options(&config.webhooks),
     }
 }
 
@@ -298,7 +309,13 @@ fn grpc_options(config: &Config) -> grpc::Options {
         message_bytes: config.limits.message_bytes,
         heartbeat: config.events.heartbeat,
         reflection: config.reflection,
+        door: door(config),
     }
+}
+
+fn door(config: &Config) -> grpc::door::Options {
+    let Http { events, grpc_web, page, cors_origins, hosts } = config.http.clone();
+    grpc::door::Options { events, grpc_web, page, cors_origins, hosts }
 }
 
 fn transport(config: &Config) -> grpc::serve::Options {

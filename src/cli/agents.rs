@@ -15,7 +15,7 @@ use super::{
     connect::{Agents, Server, quick},
     failure::Failure,
     json,
-    table::table,
+    table::{line, table},
 };
 use crate::proto::{
     Agent, AgentSource, CreateAgentRequest, GetAgentRequest, ListAgentVersionsRequest, ListAgentsRequest,
@@ -205,14 +205,6 @@ fn version_cells(agent: &Agent) -> [String; 5] {
     ]
 }
 
-/// The beginning of a text, as a cell has room for it, without what would move the cursor.
-fn line(text: &str) -> String {
-    const MOST: usize = 60;
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let cut = if text.chars().count() > MOST { "…" } else { "" };
-    text.chars().take(MOST).map(plain).chain(cut.chars()).collect()
-}
-
 /// What differs in what the versions fix; empty if nothing does.
 fn diff(from: Agent, to: Agent) -> Result<String, Failure> {
     let names = [&from, &to].map(|agent| format!("{} version {}", agent.id, agent.version));
@@ -294,11 +286,5 @@ mod tests {
 ";
         assert_eq!(told, expected);
         assert_eq!(diff(agent(1, "Be kind"), agent(2, "Be kind")).expect("it can be shown"), "");
-    }
-
-    #[test]
-    fn cells_are_one_line() {
-        assert_eq!(line("one\ntwo\u{1b}[31m"), "one two [31m");
-        assert_eq!(line(&"x".repeat(61)), format!("{}…", "x".repeat(60)));
     }
 }

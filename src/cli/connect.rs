@@ -12,12 +12,13 @@ use super::failure::{Failure, deepest, unreachable};
 use crate::proto::{
     agent_service_client::AgentServiceClient, batch_service_client::BatchServiceClient,
     conversation_service_client::ConversationServiceClient, model_service_client::ModelServiceClient,
-    watch_service_client::WatchServiceClient,
+    watch_service_client::WatchServiceClient, webhook_service_client::WebhookServiceClient,
 };
 
 pub(super) type Client = ConversationServiceClient<Channel>;
 pub(super) type Batches = BatchServiceClient<Channel>;
 pub(super) type Agents = AgentServiceClient<Channel>;
+pub(super) type Webhooks = WebhookServiceClient<Channel>;
 pub(super) type Models = ModelServiceClient<Channel>;
 pub(super) type Watch = WatchServiceClient<Channel>;
 
@@ -53,6 +54,11 @@ impl Server {
     /// The same for agents.
     pub(super) async fn connect_agents(&self) -> Result<Agents, Failure> {
         Ok(AgentServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
+    }
+
+    /// The same for webhooks.
+    pub(super) async fn connect_webhooks(&self) -> Result<Webhooks, Failure> {
+        Ok(WebhookServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_MESSAGE_BYTES))
     }
 
     /// The same for all services, on one connection.

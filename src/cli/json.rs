@@ -47,6 +47,11 @@ pub(super) fn from_line(line: &str) -> Result<ExportRecord, JsonError> {
     Ok(from_text(RECORD, line)?)
 }
 
+/// The message of this name as JSON.
+pub(super) fn to_value(name: &str, message: &impl Message) -> Result<serde_json::Value, JsonError> {
+    Ok(to_json(name, message)?)
+}
+
 /// The message of this name as a person reads it, with the end of its last line.
 pub(super) fn to_text(name: &str, message: &impl Message) -> Result<String, JsonError> {
     Ok(serde_json::to_string_pretty(&to_json(name, message)?)? + "\n")

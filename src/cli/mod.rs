@@ -19,7 +19,9 @@ pub mod providers;
 pub mod serve;
 mod table;
 pub mod tools;
+pub mod turns;
 pub mod watch;
+pub mod webhooks;
 
 use std::{future::Future, process::ExitCode};
 
@@ -29,7 +31,8 @@ use tokio::runtime;
 pub use self::failure::Failure;
 use self::{
     agents::AgentsArgs, batch::BatchArgs, chat::ChatArgs, export::ExportArgs, import::ImportArgs,
-    providers::ProvidersArgs, serve::ServeArgs, tools::ToolsArgs, watch::WatchArgs,
+    providers::ProvidersArgs, serve::ServeArgs, tools::ToolsArgs, turns::TurnsArgs, watch::WatchArgs,
+    webhooks::WebhooksArgs,
 };
 
 const LONG_ABOUT: &str = "\
@@ -61,11 +64,18 @@ Agents lead conversations; they are made with `causerie agents create`, by Agent
   causerie agents
   causerie chat --agent support
 
+Turns that run, wait or have ended:
+  causerie turns --state failed --since 1h
+  causerie turns follow turn_…
+
 See what happens, from now on or from any revision:
   causerie watch
 
 Many prompts at once, in a file of JSON Lines; the same command goes on after an interruption:
   causerie batch prompts.jsonl --model mistral-small-latest --output results.jsonl
+
+Be told by HTTP of what happens:
+  causerie webhooks create https://example.com/hooks
 
 Keep and restore:
   causerie export --output all.jsonl
@@ -74,7 +84,7 @@ Keep and restore:
 Environment:
   MISTRAL_API_KEY  the key of Mistral's API
   CAUSERIE_CONFIG  the configuration file
-  CAUSERIE_SERVER  where chat, agents, watch, export and import connect
+  CAUSERIE_SERVER  where chat, agents, turns, watch, export and import connect
   CAUSERIE_MODEL   the model of new conversations in chat
   CAUSERIE_…       every setting of `causerie serve --help`
 
@@ -117,6 +127,12 @@ pub enum Command {
     /// List, show, compare and change agents.
     #[command(after_help = agents::AFTER_HELP)]
     Agents(AgentsArgs),
+    /// List turns; show, wait for, stop and follow one.
+    #[command(after_help = turns::AFTER_HELP)]
+    Turns(TurnsArgs),
+    /// List, make, change and test webhooks; see what was sent to them.
+    #[command(after_help = webhooks::AFTER_HELP)]
+    Webhooks(WebhooksArgs),
     /// Check the configured providers: reachable, key, models, clock, round trip.
     #[command(after_help = providers::AFTER_HELP)]
     Providers(ProvidersArgs),

@@ -102,6 +102,7 @@ fn heading(key: &str) -> &'static str {
         Some("turns") => "Turns",
         Some("tools") => "Tools",
         Some("limits") => "Limits",
+        Some("http") => "Browsers",
         Some("log") => "Log",
         _ => "Service",
     }
@@ -181,8 +182,15 @@ pub fn banner(config: &Config, address: SocketAddr, offline_models: &[&str], off
     let mut lines = vec![
         format!("causerie {} serves", env!("CARGO_PKG_VERSION")),
         format!("  listening  {address}{}", openness(config, address)),
-        format!("  store      {}{}", config.store.path.display(), if config.store.sync { "" } else { UNSYNCED }),
     ];
+    if config.http.page {
+        lines.push(format!("  page       http://{}/", reachable(address)));
+    }
+    lines.extend([format!(
+        "  store      {}{}",
+        config.store.path.display(),
+        if config.store.sync { "" } else { UNSYNCED }
+    )]);
     lines.extend(provider_lines(config, offline_models, offline_tool));
     lines.push(String::new());
     lines.extend(first_steps(config, address, offline_models));
@@ -317,6 +325,13 @@ First conversation:
         assert!(banner.contains("  provider   http://a/v1  (no key needed)\n"), "{banner}");
         assert!(banner.contains("             b/…  http://b  (NO KEY)\n"), "{banner}");
         assert!(banner.contains("--model m\n") && !banner.contains("mistral"), "{banner}");
+    }
+
+    #[test]
+    fn the_page_has_an_address_if_there_is_one() {
+        assert!(!banner_with(&[], &[]).contains("  page "));
+        let flags = [("listen", "0.0.0.0:7"), ("trusted_network", "true"), ("http.page", "true")];
+        assert!(banner_with(&flags, &[]).contains("\n  page       http://127.0.0.1:7/\n"));
     }
 
     #[test]

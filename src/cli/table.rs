@@ -13,3 +13,22 @@ pub(super) fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String
     }
     text
 }
+
+/// The beginning of a text, as a cell has room for it, without what would move the cursor.
+pub(super) fn line(text: &str) -> String {
+    const MOST: usize = 60;
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let cut = if text.chars().count() > MOST { "…" } else { "" };
+    text.chars().take(MOST).map(plain).chain(cut.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_one_line() {
+        assert_eq!(line("one\ntwo\u{1b}[31m"), "one two [31m");
+        assert_eq!(line(&"x".repeat(61)), format!("{}…", "x".repeat(60)));
+    }
+}

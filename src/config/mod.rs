@@ -14,8 +14,10 @@ mod api_key;
 mod background;
 mod breaker;
 mod budget;
+mod conversations;
 mod events;
 mod file;
+mod http;
 mod key;
 mod limits;
 mod log;
@@ -35,6 +37,7 @@ mod tools;
 mod turns;
 mod unknown;
 mod watch;
+mod webhooks;
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -44,7 +47,9 @@ pub use self::{
     background::Background,
     breaker::Breaker,
     budget::{Budget, Covers},
+    conversations::Conversations,
     events::Events,
+    http::Http,
     limits::Limits,
     log::{Log, LogFormat},
     mcp::{McpServer, McpTransport},
@@ -60,6 +65,7 @@ pub use self::{
     tools::{HttpRequest, HttpTools, Tools},
     turns::Turns,
     watch::Watch,
+    webhooks::Webhooks,
 };
 use self::{key::Key, reader::Reader, rule::Rule};
 
@@ -92,16 +98,22 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// The servers whose tools models may use, by their names.
     pub mcp: Vec<McpServer>,
+    /// How long conversations are kept.
+    pub conversations: Conversations,
     /// How turns run.
     pub turns: Turns,
     /// How background turns run.
     pub background: Background,
     /// The tools that the service runs.
     pub tools: Tools,
+    /// How endpoints are told of changes.
+    pub webhooks: Webhooks,
     /// What a client may take.
     pub limits: Limits,
     /// What a reader of events gets.
     pub events: Events,
+    /// The door for browsers and plain HTTP readers.
+    pub http: Http,
     /// How long it is kept what happened.
     pub watch: Watch,
     /// How the service ends.
@@ -188,11 +200,14 @@ impl Config {
             budgets: Vec::new(),
             agents: Agent::read_all(from),
             mcp: McpServer::read_all(from),
+            conversations: Conversations::read(from),
             turns: Turns::read(from),
             background: Background::read(from),
             tools: Tools::read(from),
+            webhooks: Webhooks::read(from),
             limits: Limits::read(from),
             events: Events::read(from),
+            http: Http::read(from),
             watch: Watch::read(from),
             shutdown: Shutdown::read(from),
             log: Log::read(from),

@@ -229,6 +229,17 @@ impl Rule<String> {
         })
     }
 
+    /// The origin of a web page, as browsers tell it (RFC 6454).
+    pub(super) fn origin() -> Rule<String> {
+        let allowed =
+            "http:// or https://, a host and perhaps a port, as browsers write it, such as https://app.example.com";
+        Rule::new("ORIGIN", allowed, |text| {
+            let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+            // The same letters, or it would never be equal to what a browser sends.
+            (url.origin().ascii_serialization() == text).then(|| text.to_owned())
+        })
+    }
+
     /// The name of a model, as requests have it.
     pub(super) fn model() -> Rule<String> {
         Rule::new("MODEL", "a model's name, such as mistral-small-latest or openai/gpt-4.1-mini", |text| {

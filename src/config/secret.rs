@@ -1,6 +1,8 @@
-//! Secrets that tools send: where they come from, and whom they are for.
+//! Secrets that tools send and callbacks are signed with: where they come from, and whom they are for.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{api_key::ApiKey, key::Key, reader::Reader, rule::Rule, section::Section, source::Origin};
 
@@ -61,15 +63,42 @@ impl ToolSecret {
             (true, false) | (false, true) => {}
         }
         let value = match (variable, file) {
-            (Some(name), _) => of_variable(section, name),
-            (None, Some(path)) => of_file(section, path),
+            (Some(name), _) => of_variable(section, name, parse),
+            (None, Some(path)) => of_file(section, "value_file", path, parse),
             (None, None) => return None,
         };
         Some(ToolSecret { value, hosts })
     }
 }
 
-fn of_variable(section: &mut Section<'_, '_>, name: String) -> SecretSource {
+impl SecretSource {
+    /// What callbacks are signed with, if anything is named: `whsec_` and the base64 of 24 to 64 bytes.
+    pub(super) fn read_callback_secret(section: &mut Section<'_, '_>) -> Option<SecretSource> {
+        let variable = section.optional(
+            "callback_secret_env",
+            Rule::key_variable(),
+            "The environment variable that holds what callbacks of turns (callback_url) are signed with: whsec_ and the base64 of \
+             24 to 64 bytes. Without it such turns are refused.",
+        );
+        let file = section.optional(
+            "callback_secret_file",
+            Rule::path().hidden(),
+            "A file with it, instead. A changed file counts at once.",
+        );
+        if section.names("callback_secret_env") && section.names("callback_secret_file") {
+            section.reject("callback_secret_file", "cannot be set beside webhooks.callback_secret_env");
+        }
+        match (variable, file) {
+            (Some(name), _) => Some(of_variable(section, name, parse_signing)),
+            (None, Some(path)) => Some(of_file(section, "callback_secret_file", path, parse_signing)),
+            (None, None) => None,
+        }
+    }
+}
+
+type Parse = fn(&str) -> Result<ApiKey, &'static str>;
+
+fn of_variable(section: &mut Section<'_, '_>, name: String, parse: Parse) -> SecretSource {
     let Some(text) = section.reader().variable(&name) else { return SecretSource::Missing(name) };
     match parse(text) {
         Ok(secret) => SecretSource::Value(secret),
@@ -80,13 +109,13 @@ fn of_variable(section: &mut Section<'_, '_>, name: String) -> SecretSource {
     }
 }
 
-fn of_file(section: &mut Section<'_, '_>, path: PathBuf) -> SecretSource {
+fn of_file(section: &mut Section<'_, '_>, setting: &str, path: PathBuf, parse: Parse) -> SecretSource {
     let secret = match fs::read_to_string(&path) {
         Ok(text) => parse(&text).map(drop).map_err(str::to_owned),
         Err(error) => Err(format!("must name a file that holds the secret and can be read ({error})")),
     };
     if let Err(text) = secret {
-        section.reject("value_file", text);
+        section.reject(setting, text);
     }
     SecretSource::File(path)
 }
@@ -99,4 +128,16 @@ fn parse(text: &str) -> Result<ApiKey, &'static str> {
         );
     }
     Ok(secret)
+}
+
+/// As the Standard Webhooks scheme has its symmetric keys.
+fn parse_signing(text: &str) -> Result<ApiKey, &'static str> {
+    let secret = ApiKey::parse(text)?;
+    let key = secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
+    match key {
+        Some(key) if (24..=64).contains(&key.len()) => Ok(secret),
+        Some(_) | None => Err(
+            "must hold whsec_ and the base64 of 24 to 64 bytes, such as `echo whsec_$(openssl rand -base64 32)` makes",
+        ),
+    }
 }

@@ -8,17 +8,22 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseIdError {
     expected: &'static str,
+    digits: usize,
 }
 
 impl ParseIdError {
     pub(super) fn new(expected: &'static str) -> ParseIdError {
-        ParseIdError { expected }
+        ParseIdError::digits(expected, 32)
+    }
+
+    pub(super) fn digits(expected: &'static str, digits: usize) -> ParseIdError {
+        ParseIdError { expected, digits }
     }
 }
 
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "must be {} followed by 32 hex digits", self.expected)
+        write!(f, "must be {} followed by {} hex digits", self.expected, self.digits)
     }
 }
 
@@ -86,6 +91,16 @@ impl ConversationId {
 impl TurnId {
     const PREFIX: &'static str = "turn_";
 
+    /// The 16 bytes of the id, as page tokens hold it.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id with these bytes; `None` if they are not 16.
+    pub fn from_bytes(bytes: &[u8]) -> Option<TurnId> {
+        Uuid::from_slice(bytes).ok().map(TurnId)
+    }
+
     /// The version that this turn makes, if it makes one.
     pub fn conversation(self) -> ConversationId {
         ConversationId(self.0)
@@ -110,7 +125,7 @@ macro_rules! id_text {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                parse(text, Self::PREFIX).map(Self).ok_or(ParseIdError { expected: Self::PREFIX })
+                parse(text, Self::PREFIX).map(Self).ok_or(ParseIdError::new(Self::PREFIX))
             }
         }
     };
@@ -225,7 +240,7 @@ impl FromStr for EntryId {
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let found =
             EntryKind::ALL.into_iter().find_map(|kind| Some(EntryId { kind, uuid: parse(text, kind.prefix())? }));
-        found.ok_or(ParseIdError { expected: "msg_, call_, result_, exec_, handoff_ or human_" })
+        found.ok_or(ParseIdError::new("msg_, call_, result_, exec_, handoff_ or human_"))
     }
 }
 

@@ -33,7 +33,8 @@ pub struct JobState {
     pub running: bool,
     /// Not earlier than this.
     pub not_before: Option<Time>,
-    /// It waits for this turn, and goes on from its result.
+    /// The turn that was in flight on its conversation: it waits for that one and goes on from its result (ENQUEUE), or took its
+    /// place.
     pub after: Option<TurnId>,
     /// What the last attempt failed of.
     pub error: Option<Failure>,

@@ -20,6 +20,7 @@ pub mod spend;
 pub mod tool;
 pub mod turn;
 pub mod version;
+pub mod webhook;
 
 pub use agent::{Agent, AgentId, AgentSpec};
 pub use batch::{Batch, BatchOptions, BatchState, BatchTally, ItemResult};
@@ -36,3 +37,4 @@ pub use spend::{Budget, ModelUsage, Spend};
 pub use tool::{Tool, ToolOutcome, ToolSpec};
 pub use turn::{FinishReason, Turn, TurnState, Usage};
 pub use version::Version;
+pub use webhook::{Delivery, DeliveryId, Webhook};

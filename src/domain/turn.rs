@@ -86,6 +86,24 @@ pub enum TurnState {
     Cancelled = 7,
 }
 
+impl TurnState {
+    /// All states, in the order of their numbers.
+    pub const ALL: [TurnState; 7] = [
+        TurnState::Queued,
+        TurnState::Running,
+        TurnState::RequiresAction,
+        TurnState::Completed,
+        TurnState::Incomplete,
+        TurnState::Failed,
+        TurnState::Cancelled,
+    ];
+
+    /// Nothing more comes of the turn.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, TurnState::Queued | TurnState::Running)
+    }
+}
+
 /// Why the model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

@@ -180,6 +180,11 @@ impl Live {
         self.lock().clone()
     }
 
+    /// What it runs on.
+    pub(super) fn parent_id(&self) -> Option<ConversationId> {
+        self.lock().parent_id
+    }
+
     /// Notes what is known better now of what the turn is.
     pub(super) fn reopen(&self, change: impl FnOnce(&mut Turn)) {
         change(&mut self.lock());
@@ -214,6 +219,16 @@ impl Live {
     pub(super) fn stop(&self, reason: Stop) {
         let _ = self.reason.set(reason);
         self.stop.cancel();
+    }
+
+    /// Why the turn was stopped, if it was.
+    pub(super) fn stop_reason(&self) -> Option<Stop> {
+        self.reason.get().copied()
+    }
+
+    /// Whether it is known how the turn ended.
+    pub(super) fn has_turn(&self) -> bool {
+        self.ended.get().is_some()
     }
 
     /// Keeps the turn alive until the attachment is dropped.

@@ -11,6 +11,7 @@ mod budgets;
 mod compiles;
 mod decide;
 mod declare_agents;
+mod expiry;
 mod failures;
 mod history;
 mod ids;
@@ -30,7 +31,9 @@ mod targets;
 mod told;
 mod toolset;
 mod transfer;
+mod turns;
 mod watch;
+mod webhooks;
 pub mod window;
 
 use std::{
@@ -55,13 +58,16 @@ pub use self::{
     read::{ConversationPage, ConversationRow, EntryPage, EntryQuery, Query, TreeCursor},
     retry::RetryOptions,
     transfer::{ExportedVersion, Import},
+    turns::{TurnPage, TurnQuery},
     watch::{CHANGES_AT_ONCE, EVENTS_AT_ONCE, Revisions, TurnEvent, WatchStart, Watched, Watcher},
+    webhooks::{CallbackSecret, RedeliverWhat, Render, WebhookChanges, WebhookOptions},
 };
 use self::{
     background::Background,
     batch::Batching,
     budgets::Budgets,
     compiles::Compiles,
+    expiry::Sweeper,
     history::Histories,
     ids::TurnIds,
     live::{Attachment, Live, Opening, Stop, Tree},
@@ -70,6 +76,7 @@ use self::{
     registry::{Place, Refused, Registry},
     run::Run,
     watch::Watching,
+    webhooks::Webhooks,
 };
 use crate::{
     domain::{
@@ -80,7 +87,7 @@ use crate::{
     tools::Tools,
 };
 pub use crate::{
-    store::Ended,
+    store::{DeliveryCursor, DeliveryPage, Ended, WebhookPage},
     upstream::{Dialect, ModelCard, Price, Secret},
 };
 
@@ -103,10 +110,14 @@ pub struct Options {
     pub max_handoffs: u32,
     /// Tools that one turn runs at once.
     pub max_parallel_tools: usize,
+    /// How long after its first turn a tree is deleted that says nothing else.
+    pub conversation_ttl: Option<Duration>,
     /// How background turns are run.
     pub background: BackgroundOptions,
     /// Ceilings on what all turns may spend.
     pub budgets: Vec<WindowBudget>,
+    /// How endpoints are told of changes.
+    pub webhooks: WebhookOptions,
 }
 
 /// Runs turns and answers questions about them. A cheap handle.
@@ -128,7 +139,10 @@ struct Shared {
     histories: Histories,
     ids: TurnIds,
     tasks: TaskTracker,
+    /// Deletes trees whose time has come.
+    sweeper: Sweeper,
     watching: Watching,
+    webhooks: Webhooks,
     /// One request id is prepared at a time, so that two equal calls make one turn. Held over reads of the store, never over
     /// the model.
     preparing: [tokio::sync::Mutex<()>; 64],
@@ -198,7 +212,9 @@ impl Engine {
             registry: Arc::new(Registry::new(options.max_in_flight)),
             histories: Histories::new(options.history_cache_bytes),
             tasks: TaskTracker::new(),
+            sweeper: Sweeper::new(),
             watching: Watching::new(),
+            webhooks: Webhooks::new(),
             preparing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
             models,
@@ -215,6 +231,9 @@ impl Engine {
 
     /// Runs a turn, or finds the one that the same request made before.
     pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
+        if let Some(url) = &request.callback_url {
+            self.check_callback(url)?;
+        }
         let Some(key) = request.request.clone() else { return self.start(request, caller).await };
         let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();
         let _one_at_a_time = self.shared.preparing[shard].lock().await;
@@ -238,8 +257,8 @@ impl Engine {
 
     /// Reads a turn, running or ended.
     pub async fn turn(&self, id: TurnId) -> Result<Turn, Failure> {
-        if let Some(live) = self.shared.background_turn(id).await? {
-            return Ok(live.snapshot());
+        if let Some(turn) = self.shared.waiting_turn(id).await? {
+            return Ok(turn);
         }
         match self.shared.ended(id).await? {
             Some(ended) => Ok(ended.turn),
@@ -249,14 +268,11 @@ impl Engine {
 
     /// Stops a turn and returns it as it ended.
     pub async fn cancel(&self, id: TurnId) -> Result<Turn, Failure> {
-        if self.shared.cancel_waiting(id, Stop::Cancelled).await? {
-            return self.turn(id).await;
+        match self.shared.stop_turn(id, Stop::Cancelled).await? {
+            Some(live) if live.has_turn() => Ok(live.snapshot()),
+            Some(_) => Err(failures::suspended()),
+            None => self.turn(id).await,
         }
-        let Some(live) = self.shared.registry.get(id) else { return self.turn(id).await };
-        live.stop(Stop::Cancelled);
-        // Either way the turn has ended.
-        let _ = live.log.finished().await;
-        Ok(live.snapshot())
     }
 
     /// Forgets what was spent in windows that began more than a year ago; returns the number of rows. Blocks.
@@ -275,6 +291,7 @@ impl Engine {
             self.shared.tasks.wait().await;
         }
         self.shared.watching.end();
+        self.shared.webhooks.drain(deadline).await;
     }
 
     /// The turn that the same request made before.
@@ -309,11 +326,16 @@ impl Engine {
 
     async fn start(&self, mut request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         let shared = &self.shared;
-        shared.registry.room().map_err(|refused| shared.refuse(refused))?;
+        expiry::check(&request)?;
+        shared.registry.room(request.background.is_some()).map_err(|refused| shared.refuse(refused))?;
         if request.store {
             shared.store.accepts_turns().map_err(failures::store)?;
         }
         let id = if request.store { shared.ids.next() } else { shared.ids.untraceable() };
+        if request.background.is_some() {
+            shared.check_caller(&caller)?;
+        }
+        let _one_at_a_time = shared.order_of(&request).await;
         let conflict = shared.resolve_conflict(id, &mut request).await?;
         if request.background.is_some() {
             return self.queue(id, request, conflict, caller).await;
@@ -346,7 +368,7 @@ impl Engine {
         caller: Caller,
     ) -> Result<Submitted, Failure> {
         let leaves = request.leaves_at_once() && !caller.streaming;
-        let turn = self.shared.accept(id, request, conflict.with, &caller).await?;
+        let turn = self.shared.accept(id, request, conflict.with).await?;
         if leaves {
             return Ok(Submitted::Queued(Box::new(turn)));
         }

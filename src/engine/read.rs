@@ -50,14 +50,6 @@ pub struct ConversationPage<C> {
     pub next: Option<C>,
 }
 
-impl<C> ConversationPage<C> {
-    fn new(rows: Vec<(Stored, bool)>, next: Option<C>) -> ConversationPage<C> {
-        let rows =
-            rows.into_iter().map(|(stored, head)| ConversationRow { version: stored.version, head, expires_at: None });
-        ConversationPage { rows: rows.collect(), next }
-    }
-}
-
 /// A page stays below the 4 MiB that clients take in one message, with room for ids and times.
 const PAGE_BYTES: usize = 2 << 20;
 /// Entries looked at for one page, so that a rare kind in a long history does not hold a thread.
@@ -70,12 +62,7 @@ impl Engine {
     /// Reads a version.
     pub async fn conversation(&self, id: ConversationId) -> Result<ConversationRow, Failure> {
         let shared = self.shared.clone();
-        let read = move || {
-            let found = shared.find(id)?;
-            let head = shared.store.is_head(&found).map_err(failures::store)?;
-            Ok(ConversationRow { version: found.version, head, expires_at: None })
-        };
-        self.shared.blocking(read).await?
+        self.shared.blocking(move || shared.conversation(id)).await?
     }
 
     /// Lists entries of a history, from where the page before ended.
@@ -92,8 +79,11 @@ impl Engine {
         limit: usize,
     ) -> Result<ConversationPage<ConversationId>, Failure> {
         let shared = self.shared.clone();
-        let page = self.shared.blocking(move || shared.store.list(&query, after, limit)).await?;
-        page.map(|page| ConversationPage::new(page.rows, page.next)).map_err(failures::store)
+        let list = move || {
+            let page = shared.store.list(&query, after, limit).map_err(failures::store)?;
+            Ok(ConversationPage { rows: shared.rows(page.rows)?, next: page.next })
+        };
+        self.shared.blocking(list).await?
     }
 
     /// The first version of the tree of a version.
@@ -109,8 +99,11 @@ impl Engine {
         limit: usize,
     ) -> Result<ConversationPage<TreeCursor>, Failure> {
         let shared = self.shared.clone();
-        let page = self.shared.blocking(move || shared.store.tree(root, after, limit)).await?;
-        page.map(|page| ConversationPage::new(page.rows, page.next)).map_err(failures::store)
+        let list = move || {
+            let page = shared.store.tree(root, after, limit).map_err(failures::store)?;
+            Ok(ConversationPage { rows: shared.rows(page.rows)?, next: page.next })
+        };
+        self.shared.blocking(list).await?
     }
 
     /// Deletes a version and, with `force`, what descends from it.
@@ -138,6 +131,28 @@ impl Engine {
 }
 
 impl super::Shared {
+    fn conversation(&self, id: ConversationId) -> Result<ConversationRow, Failure> {
+        let found = self.find(id)?;
+        let head = self.store.is_head(&found).map_err(failures::store)?;
+        let expires_at = self.store.expiry(found.version.root_id).map_err(failures::store)?;
+        Ok(ConversationRow { version: found.version, head, expires_at })
+    }
+
+    /// Versions with when their trees go. Those of one tree often stand together.
+    fn rows(&self, found: Vec<(Stored, bool)>) -> Result<Vec<ConversationRow>, Failure> {
+        let mut known: Option<(ConversationId, Option<Time>)> = None;
+        let row = |(stored, head): (Stored, bool)| {
+            let root = stored.version.root_id;
+            let expires_at = match known {
+                Some((tree, expires_at)) if tree == root => expires_at,
+                _ => self.store.expiry(root).map_err(failures::store)?,
+            };
+            known = Some((root, expires_at));
+            Ok(ConversationRow { version: stored.version, head, expires_at })
+        };
+        found.into_iter().map(row).collect()
+    }
+
     fn entries(&self, query: &EntryQuery, passed: u64, limit: usize) -> Result<EntryPage, Failure> {
         let of = self.find(query.conversation_id)?;
         let total = of.version.entry_count;

@@ -29,6 +29,9 @@ impl Shared {
     async fn keep(self: &Arc<Shared>, journaled: Journaled) -> Result<bool, Failure> {
         let id = journaled.ended.turn.id;
         let shared = self.clone();
+        if self.ended(id).await?.is_some() {
+            return self.forget(id).await.map(|()| false);
+        }
         let commit = self.blocking(move || shared.commit_of(journaled)).await??;
         let Some(commit) = commit else { return self.forget(id).await.map(|()| false) };
         match self.store.commit(commit).await {
@@ -45,7 +48,7 @@ impl Shared {
 
     /// The commit of the turn; `None`: it was deleted, or what it ran on.
     fn commit_of(&self, journaled: Journaled) -> Result<Option<Commit>, Failure> {
-        let Journaled { ended, settings } = journaled;
+        let Journaled { ended, settings, expires_at } = journaled;
         let Ended { turn, inputs, events, request_fingerprint, kept } = ended;
         if self.store.was_deleted(turn.id).map_err(failures::store)? {
             return Ok(None);
@@ -92,7 +95,7 @@ impl Shared {
             job: None,
             at: ids::now(),
             callback_url: None,
-            expires_at: None,
+            expires_at,
         }))
     }
 }

@@ -327,9 +327,11 @@ impl Run {
             job: self.job,
             at: ended_at(turn),
             callback_url: self.plan.callback_url.clone(),
-            expires_at: self.plan.expiry.map(|expiry| expiry.from(turn.created_at)),
+            expires_at: self.shared.expires_at(&self.plan),
         };
-        self.shared.store.commit(commit).await
+        let stored = self.shared.store.commit(commit).await;
+        self.shared.sweeper.tell(self.shared.expires_at(&self.plan));
+        stored
     }
 
     fn version(&self, turn: &Turn, kept: Arc<Settings>) -> Version {

@@ -24,8 +24,10 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Connections open at a time; more are closed as soon as they are accepted, so that their callers try elsewhere.
     pub connections_max: u32,
-    /// How long a new connection may take to send the HTTP/2 preface.
+    /// How long a new connection may take to send the HTTP/2 preface, or as many bytes of a request in HTTP/1.1.
     pub preface_timeout: Duration,
+    /// How long a caller may leave what was sent to it untaken; `None` where the protocol above finds out by itself.
+    pub write_timeout: Option<Duration>,
 }
 
 /// The signals that end connections.
@@ -77,9 +79,7 @@ impl Acceptor {
         };
         // Fails only for a socket that is gone already, which the first read will tell.
         let _ = socket.set_nodelay(true);
-        let preface_timeout = self.limits.preface_timeout;
-        let signals = &self.signals;
-        Some(Connection::new(socket, preface_timeout, signals, slot))
+        Some(Connection::new(socket, &self.limits, &self.signals, slot))
     }
 
     async fn recover(&mut self, error: &io::Error) {
@@ -125,7 +125,7 @@ mod tests {
     async fn an_accepted_socket_does_not_hold_small_frames_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let limits = Limits { connections_max: 1, preface_timeout: Duration::from_secs(10) };
+        let limits = Limits { connections_max: 1, preface_timeout: Duration::from_secs(10), write_timeout: None };
         let signals = Signals { stop: CancellationToken::new(), cut: CancellationToken::new() };
         let mut acceptor = Acceptor::new(listener, limits, signals);
         let _caller = TcpStream::connect(address).await.expect("connected");

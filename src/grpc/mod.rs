@@ -2,15 +2,17 @@
 //!
 //! `service` decodes, calls the engine and encodes; `convert` and `status` are its two directions; `stream` turns a turn's
 //! log into a stream. `serve` runs a server from a bound listener to its drained end; `listener` makes connections, `layers`
-//! stand around every call, `health` and `reflection` are the standard services.
+//! stand around every call, `health` and `reflection` are the standard services. `door` is for those who speak plain HTTP or gRPC-Web.
 
 mod agents;
 mod batches;
 pub mod convert;
+pub mod door;
 pub mod health;
 pub mod layers;
 pub mod listener;
 mod models;
+mod operations;
 pub mod page_token;
 pub mod reflection;
 pub mod serve;
@@ -19,6 +21,7 @@ pub mod status;
 mod stream;
 mod transfer;
 mod watch;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -29,8 +32,9 @@ use crate::{
     engine::Engine,
     proto::{
         self, agent_service_server::AgentServiceServer, batch_service_server::BatchServiceServer,
-        conversation_service_server::ConversationServiceServer, model_service_server::ModelServiceServer,
-        watch_service_server::WatchServiceServer,
+        conversation_service_server::ConversationServiceServer, longrunning::operations_server::OperationsServer,
+        model_service_server::ModelServiceServer, watch_service_server::WatchServiceServer,
+        webhook_service_server::WebhookServiceServer,
     },
 };
 
@@ -38,12 +42,14 @@ use crate::{
 pub const DOMAIN: &str = "causerie";
 
 /// The full names of the services, as health checks ask for them.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 7] = [
     "causerie.v1.ConversationService",
     "causerie.v1.AgentService",
     "causerie.v1.ModelService",
     "causerie.v1.BatchService",
     "causerie.v1.WatchService",
+    "google.longrunning.Operations",
+    "causerie.v1.WebhookService",
 ];
 
 /// How the services treat their callers.
@@ -55,6 +61,16 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Clients may ask for the protos.
     pub reflection: bool,
+    /// What is spoken besides gRPC.
+    pub door: door::Options,
+}
+
+/// The door to an engine for those who do not speak gRPC; `None` if it stays shut.
+pub fn door(engine: Engine, options: &Options) -> Option<door::Door> {
+    let service = service::Service::new(engine.clone(), options.heartbeat);
+    let watch = watch::Watch::new(engine.clone(), options.heartbeat);
+    let readers = door::Readers { engine, service, watch, heartbeat: options.heartbeat };
+    door::Door::open(&options.door, readers)
 }
 
 /// The services of an engine, and reflection if it is on.
@@ -72,14 +88,20 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let batches = BatchServiceServer::new(batches::Batches::new(engine.clone(), options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
+    let operations = OperationsServer::new(operations::Operations::new(engine.clone()))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
     let watch = WatchServiceServer::new(watch::Watch::new(engine.clone(), options.heartbeat))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(options.message_bytes);
+    let webhooks = WebhookServiceServer::new(webhooks::Webhooks::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
     let conversations = ConversationServiceServer::new(service::Service::new(engine, options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
     let routes = Routes::new(conversations).add_service(agents).add_service(models).add_service(watch);
-    let routes = routes.add_service(batches);
+    let routes = routes.add_service(operations).add_service(webhooks).add_service(batches);
     if !options.reflection {
         return routes;
     }

@@ -1,8 +1,9 @@
-//! Runs the gRPC server from a bound listener to its drained end.
+//! Runs the server from a bound listener to its drained end.
 //!
 //! Every connection and every call is a task that is counted here, and waited for.
 
 mod connection;
+mod timely;
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tower::ServiceBuilder;
 
+use super::door::{Door, Front, Guarded};
 use super::health::Health;
 use super::layers::deadline::Deadlines;
 use super::layers::in_flight::InFlight;
@@ -31,8 +33,13 @@ const LAST_BREATH: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Connections open at a time; more are closed at once. Default 10,000 (33 KB each).
     pub connections_max: u32,
-    /// How long a new connection may stay silent. Default 10 s.
+    /// How long a new connection may stay silent, and how long the head of a request in HTTP/1.1 may take. Default 10 s.
     pub preface_timeout: Duration,
+    /// How long the body of a request in HTTP/1.1 may take. Default 30 s.
+    pub body_timeout: Duration,
+    /// How long a caller may leave what was sent to it untaken, with an open door: HTTP/1.1 has no pings that would tell. Default
+    /// 30 s.
+    pub write_timeout: Duration,
     /// Calls in flight in the whole process, streams included until their end; more are answered RESOURCE_EXHAUSTED
     /// (`OVERLOADED`). Default 10,000.
     pub calls_in_flight_max: u32,
@@ -53,6 +60,8 @@ pub struct Options {
     pub lame_duck: Duration,
     /// How long calls in flight may take to end, after the lame-duck time; then their connections are cut. Default 20 s.
     pub drain_timeout: Duration,
+    /// For those who speak plain HTTP or gRPC-Web. Without it, which is the default, the server speaks HTTP/2 and gRPC only.
+    pub door: Option<Door>,
 }
 
 impl Default for Options {
@@ -60,6 +69,8 @@ impl Default for Options {
         Self {
             connections_max: 10_000,
             preface_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             calls_in_flight_max: 10_000,
             streams_per_connection_max: 1_000,
             call_timeout_max: Some(Duration::from_secs(3600)),
@@ -68,6 +79,7 @@ impl Default for Options {
             connection_age_max: Some(Duration::from_secs(45 * 60)),
             lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(20),
+            door: None,
         }
     }
 }
@@ -98,7 +110,11 @@ pub async fn serve(
     };
     // If this future is dropped, its connections must not live on without an owner.
     let _cut_on_drop = drain.cut.clone().drop_guard();
-    let limits = Limits { connections_max: options.connections_max, preface_timeout: options.preface_timeout };
+    let limits = Limits {
+        connections_max: options.connections_max,
+        preface_timeout: options.preface_timeout,
+        write_timeout: options.door.is_some().then_some(options.write_timeout),
+    };
     let acceptor = Acceptor::new(listener, limits, drain.signals());
     let tasks = TaskTracker::new();
     let goaway = drain.goaway.clone();
@@ -116,11 +132,13 @@ pub async fn serve(
 /// The routes inside of their layers, outermost first.
 fn handler(routes: Routes, options: &Options) -> impl Handler + use<> {
     ServiceBuilder::new()
+        .option_layer(options.door.clone().map(|door| Wrap(Front(door))))
         .layer(Wrap(NameCalls))
         .layer(Wrap(GiveReasons))
         .layer(Wrap(CatchPanic))
         .layer(Wrap(InFlight::new(options.calls_in_flight_max)))
         .layer(Wrap(Deadlines { max: options.call_timeout_max }))
+        .option_layer(options.door.clone().map(|door| Wrap(Guarded(door))))
         .service(routes.prepare())
 }
 
@@ -141,7 +159,7 @@ async fn accept(
         };
         let end = connection::end_of_life(options.connection_age_max, goaway.clone());
         let handler = handler.clone();
-        tasks.spawn(connection::serve(http.clone(), connection, handler, end));
+        tasks.spawn(connection::serve(http.clone(), connection, handler, options.body_timeout, end));
     }
 }
 

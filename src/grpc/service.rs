@@ -3,6 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use futures_util::Stream;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
@@ -15,8 +16,8 @@ use super::{
     stream, transfer,
 };
 use crate::{
-    domain::{ConversationId, Failure, Reason, request::TurnRequest},
-    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, Reader, Secret, Submitted, TreeCursor},
+    domain::{ConversationId, Failure, Reason, TurnId, request::TurnRequest},
+    engine::{Caller, ConversationRow, Engine, EntryQuery, Query, Reader, Secret, Submitted, TreeCursor, TurnQuery},
     proto::{self, conversation_service_server::ConversationService},
 };
 
@@ -49,10 +50,15 @@ impl Service {
     }
 }
 
+/// What an answer may take to its caller.
+const SHORTEST_WAY_BACK: Duration = Duration::from_millis(50);
+const LONGEST_WAY_BACK: Duration = Duration::from_secs(2);
+
 /// What a call says of itself besides its message.
 pub(super) struct Call {
-    id: String,
-    pub(super) deadline: Option<tokio::time::Instant>,
+    /// For statuses.
+    pub(super) id: String,
+    pub(super) deadline: Option<Instant>,
     /// The caller's own key for the provider.
     pub(super) key: Option<Secret>,
 }
@@ -65,6 +71,16 @@ impl Call {
             deadline: extensions.get::<Deadline>().map(|deadline| deadline.0),
             key: key(request.metadata()),
         }
+    }
+
+    /// Until when a call waits that wants to wait so long: its answer still has to arrive before the call's deadline.
+    pub(super) fn patience(&self, wait: Duration) -> Instant {
+        let now = Instant::now();
+        let left = self.deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(now);
+            left.saturating_sub((left / 20).clamp(SHORTEST_WAY_BACK, LONGEST_WAY_BACK))
+        });
+        now + left.map_or(wait, |left| left.min(wait))
     }
 
     /// The status of a call that was refused before anything was spent.
@@ -136,9 +152,30 @@ impl ConversationService for Service {
 
     async fn get_turn(&self, request: Request<proto::GetTurnRequest>) -> Result<Response<proto::Turn>, Status> {
         let call = Call::of(&request);
-        let (id, _wait) = convert::lookup::get_turn(request.get_ref()).map_err(call.refused())?;
-        let turn = self.engine.turn(id).await.map_err(call.refused())?;
+        let (id, wait) = convert::lookup::get_turn(request.get_ref()).map_err(call.refused())?;
+        let turn = self.engine.wait(id, call.patience(wait)).await.map_err(call.refused())?;
         Ok(Response::new(convert::turn::write(&turn)))
+    }
+
+    async fn list_turns(
+        &self,
+        request: Request<proto::ListTurnsRequest>,
+    ) -> Result<Response<proto::ListTurnsResponse>, Status> {
+        let call = Call::of(&request);
+        let asked = convert::list::turns(request.into_inner()).map_err(call.refused())?;
+        let convert::list::ListTurns { states, tree_of, metadata, created_after, created_before, batch_id, page } =
+            asked;
+        let root = match tree_of {
+            Some(id) => Some(self.engine.root_to_be(id).await.map_err(call.refused())?),
+            None => None,
+        };
+        let below = cursor(page.cursor.as_deref(), TurnId::from_bytes).map_err(call.refused())?;
+        let query = TurnQuery { states, root, metadata, created_after, created_before, batch: batch_id };
+        let found = self.engine.turns(query, below, page.size).await.map_err(call.refused())?;
+        Ok(Response::new(proto::ListTurnsResponse {
+            turns: found.turns.iter().map(convert::turn::write).collect(),
+            next_page_token: found.next.map(|id| page.next_token(id.as_bytes())).unwrap_or_default(),
+        }))
     }
 
     async fn cancel_turn(&self, request: Request<proto::CancelTurnRequest>) -> Result<Response<proto::Turn>, Status> {
@@ -231,18 +268,14 @@ impl ConversationService for Service {
         Ok(Response::new(()))
     }
 
-    async fn list_turns(
-        &self,
-        _: Request<proto::ListTurnsRequest>,
-    ) -> Result<Response<proto::ListTurnsResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
-    }
-
     async fn set_expiration(
         &self,
-        _: Request<proto::SetExpirationRequest>,
+        request: Request<proto::SetExpirationRequest>,
     ) -> Result<Response<proto::Conversation>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let call = Call::of(&request);
+        let (id, expiry) = convert::lookup::set_expiration(request.into_inner()).map_err(call.refused())?;
+        let first = self.engine.set_expiry(id, expiry).await.map_err(call.refused())?;
+        Ok(Response::new(row(&first)))
     }
 
     async fn export_conversations(

@@ -340,7 +340,8 @@ async fn after_a_crash_between_any_two_writes_all_is_whole() {
     let all = changes(&run.store);
     check(&run.store, &all);
     // Every place would take minutes; which ones are left out is another matter each time.
-    for _ in 0..40 {
+    let effort = std::env::var("CAUSERIE_TEST_EFFORT").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    for _ in 0..40 * effort {
         let cut = 1 + run.below(writes.len());
         let dir = tempfile::tempdir().expect("a directory");
         let store = recovered(dir.path(), &writes[..cut].to_vec());

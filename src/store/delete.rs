@@ -31,9 +31,16 @@ impl Store {
     ///
     /// [`Error::NotFound`], [`Error::HasSuccessors`] (only without `force`), [`Error::Failed`].
     pub async fn delete(&self, id: ConversationId, force: bool, at: Time) -> Result<u64, Error> {
+        self.remove(move |inner| inner.delete(id.0, force, at, false)).await
+    }
+
+    pub(super) async fn remove(
+        &self,
+        remove: impl FnOnce(&Inner) -> Result<u64, Error> + Send + 'static,
+    ) -> Result<u64, Error> {
         self.inner.flusher.writable()?;
         let store = self.clone();
-        let removed = tokio::task::spawn_blocking(move || store.inner.delete(id.0, force, at));
+        let removed = tokio::task::spawn_blocking(move || remove(&store.inner));
         let removed = removed.await.unwrap_or_else(|panic| Err(Error::failed(panic)))?;
         self.inner.flusher.flushed().await?;
         Ok(removed)
@@ -75,10 +82,11 @@ fn deleted(stored: Stored, at: Time) -> Change {
 }
 
 impl Inner {
-    fn delete(&self, id: Uuid, force: bool, at: Time) -> Result<u64, Error> {
+    /// `due`: only if the time of the tree has come.
+    pub(super) fn delete(&self, id: Uuid, force: bool, at: Time, due: bool) -> Result<u64, Error> {
         let Stored { version, place } = self.version(id)?.ok_or(Error::NotFound)?;
         let _tree = self.locks.clear(version.root_id.0);
-        if !self.exists(id)? {
+        if !self.exists(id)? || (due && self.expiry(id)?.is_none_or(|time| time > at)) {
             return Err(Error::NotFound);
         }
         let intent = Intent {

@@ -86,6 +86,26 @@ impl Store {
         inner.flusher.flushed().await
     }
 
+    /// When the next tree goes, or went; it may be one that is no more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub fn next_expiry(&self) -> Result<Option<Time>, Error> {
+        let all = keys::expires(0, Uuid::nil())..=keys::expires(i64::MAX, Uuid::max());
+        let first = self.inner.disk.range(all).next().transpose()?;
+        Ok(first.map(|(key, _)| keys::expires_at(&key)))
+    }
+
+    /// Removes a tree whose time has come, as `delete` does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]: it is no more, or its time has not come. [`Error::Failed`].
+    pub async fn delete_due(&self, root: ConversationId, at: Time) -> Result<u64, Error> {
+        self.remove(move |inner| inner.delete(root.0, true, at, true)).await
+    }
+
     /// The trees whose time has come, those that are longest due first, at most so many.
     ///
     /// # Errors
@@ -117,7 +137,7 @@ impl Inner {
         self.erase_failed_turn(turn)
     }
 
-    fn expiry(&self, root: Uuid) -> Result<Option<Time>, Error> {
+    pub(super) fn expiry(&self, root: Uuid) -> Result<Option<Time>, Error> {
         let row = self.disk.get(keys::expiry(root))?;
         Ok(row.map(|row| decode_time(&row)).transpose()?)
     }

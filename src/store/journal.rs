@@ -13,7 +13,7 @@ use super::{
         settings::{decode_settings, encode_settings},
     },
 };
-use crate::domain::{Settings, TurnId};
+use crate::domain::{Settings, Time, TurnId};
 
 /// A turn that was cut off.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Journaled {
     pub ended: Ended,
     /// The settings of the version that it would make.
     pub settings: Arc<Settings>,
+    /// When the tree goes that it would begin.
+    pub expires_at: Option<Time>,
 }
 
 impl Store {
@@ -69,7 +71,7 @@ impl Store {
     /// [`Error::Failed`].
     pub async fn forget_journaled(&self, id: TurnId) -> Result<(), Error> {
         let inner = &*self.inner;
-        inner.erase_journaled(id).map_err(|error| inner.flusher.fail(error))?;
+        inner.forget_journaled(id).map_err(|error| inner.flusher.fail(error))?;
         inner.flusher.flushed().await
     }
 }
@@ -81,6 +83,10 @@ impl Inner {
         let place = (generation % 2) as u8;
         self.insert_row(Row::Journaled(id, place), &pack_journaled(&turn.ended))?;
         let settings = encode_settings(&turn.settings);
+        // It counts when there is a tree.
+        if let Some(at) = turn.expires_at {
+            self.insert_expiry(id, at)?;
+        }
         self.disk.insert(keys::journaled(id), &[&[place], settings.as_slice()].concat())
     }
 
@@ -90,7 +96,13 @@ impl Inner {
         let Some((place, settings)) = named.as_ref().and_then(|row| row.split_first()) else { return Ok(None) };
         let Some((head, row)) = self.row(Row::Journaled(id.0, *place), Part::Log)? else { return Ok(None) };
         let settings = Arc::new(decode_settings(settings)?);
-        Ok(Some((Journaled { ended: head.ended(&row)?, settings }, *place)))
+        let expires_at = self.expiry(id.0)?;
+        Ok(Some((Journaled { ended: head.ended(&row)?, settings, expires_at }, *place)))
+    }
+
+    fn forget_journaled(&self, id: TurnId) -> Result<(), Error> {
+        self.erase_journaled(id)?;
+        if self.exists(id.0)? { Ok(()) } else { self.erase_expiry(id.0) }
     }
 
     /// What names the turn goes first: pieces without it are never read.

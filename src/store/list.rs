@@ -55,21 +55,42 @@ impl Store {
     /// A page of the versions that fit, newest first by their ids, after (older than) `after`. Versions that are made meanwhile
     /// never move the others to another page.
     pub fn list(&self, query: &Query, after: Option<ConversationId>, limit: usize) -> Result<Page, Error> {
+        let (rows, next) = self.inner.pick(query, after, limit, |stored, _| {
+            let head = self.inner.is_head(&stored)?;
+            Ok((head || !query.heads_only).then_some((stored, head)))
+        })?;
+        Ok(Page { rows, next })
+    }
+}
+
+impl Inner {
+    /// What `take` makes of the versions that fit, newest first, after (older than) `after`, at most `limit`; and where to go on.
+    /// `take` may add to the count of versions that were looked at what it looks at besides.
+    pub(super) fn pick<T>(
+        &self,
+        query: &Query,
+        after: Option<ConversationId>,
+        limit: usize,
+        take: impl FnMut(Stored, &mut usize) -> Result<Option<T>, Error>,
+    ) -> Result<Picked<T>, Error> {
         let range = id_range(query, after);
-        let page =
-            Picker { inner: &self.inner, query, limit, looked_at: 0, page: Page { rows: Vec::new(), next: None } };
-        match self.inner.branches_of(query)? {
-            Some(branches) => page.merge(&branches, range),
-            None => page.walk(range),
+        let picker = Picker { inner: self, query, limit, take, looked_at: 0, rows: Vec::new(), next: None };
+        match self.branches_of(query)? {
+            Some(branches) => picker.merge(&branches, range),
+            None => picker.walk(range),
         }
     }
 }
 
 /// The ids that can fit: from the first up to and without the second.
 fn id_range(query: &Query, after: Option<ConversationId>) -> Range<Uuid> {
-    let low = query.created_after.map_or(Uuid::nil(), first_id_at);
-    let high = query.created_before.map_or(Uuid::max(), first_id_at);
-    low..after.map_or(high, |after| high.min(after.0))
+    let Range { start, end } = ids_between(query.created_after, query.created_before);
+    start..after.map_or(end, |after| end.min(after.0))
+}
+
+/// The ids that were made at or after the first time, and before the second one, to the millisecond.
+pub(super) fn ids_between(after: Option<Time>, before: Option<Time>) -> Range<Uuid> {
+    after.map_or(Uuid::nil(), first_id_at)..before.map_or(Uuid::max(), first_id_at)
 }
 
 /// No id of an earlier time is as great as this, and every id of this time or a later one is.
@@ -79,32 +100,36 @@ pub(super) fn first_id_at(time: Time) -> Uuid {
 }
 
 /// Takes the versions that fit from those that are looked at.
-struct Picker<'a> {
+struct Picker<'a, T, F> {
     inner: &'a Inner,
     query: &'a Query,
     limit: usize,
+    take: F,
     looked_at: usize,
-    page: Page,
+    rows: Vec<T>,
+    next: Option<ConversationId>,
 }
 
-impl Picker<'_> {
+/// What was taken, and where to go on.
+type Picked<T> = (Vec<T>, Option<ConversationId>);
+
+impl<T, F: FnMut(Stored, &mut usize) -> Result<Option<T>, Error>> Picker<'_, T, F> {
     /// All versions of a range.
-    fn walk(mut self, range: Range<Uuid>) -> Result<Page, Error> {
+    fn walk(mut self, range: Range<Uuid>) -> Result<Picked<T>, Error> {
         if range.is_empty() {
-            return Ok(self.page);
+            return Ok((self.rows, None));
         }
         for row in self.inner.disk.range(keys::version(range.start)..keys::version(range.end)).rev() {
             let id = keys::last_id(&row?.0);
             if !self.look_at(id)? {
-                return Ok(self.page);
+                return Ok((self.rows, self.next));
             }
         }
-        self.page.next = None;
-        Ok(self.page)
+        Ok((self.rows, None))
     }
 
     /// The versions of these branches in a range.
-    fn merge(mut self, branches: &[Uuid], range: Range<Uuid>) -> Result<Page, Error> {
+    fn merge(mut self, branches: &[Uuid], range: Range<Uuid>) -> Result<Picked<T>, Error> {
         let mut newest = BinaryHeap::new();
         for branch in branches {
             if let Some((version, seq)) = self.inner.newest_below(*branch, range.end)? {
@@ -113,34 +138,32 @@ impl Picker<'_> {
         }
         while let Some((version, branch, seq)) = newest.pop().filter(|(version, ..)| *version >= range.start) {
             if !self.look_at(version)? {
-                return Ok(self.page);
+                return Ok((self.rows, self.next));
             }
             if let Some(head) = seq.checked_sub(1).map(|seq| self.inner.head(branch, seq)).transpose()?.flatten() {
                 newest.push((head.id, branch, seq - 1));
             }
         }
-        self.page.next = None;
-        Ok(self.page)
+        Ok((self.rows, None))
     }
 
     /// Takes a version if it fits. False: the page is full, and the version was not looked at.
     fn look_at(&mut self, id: Uuid) -> Result<bool, Error> {
-        if self.page.rows.len() == self.limit || self.looked_at == MOST_LOOKED_AT {
+        if self.rows.len() == self.limit || self.looked_at >= MOST_LOOKED_AT {
             return Ok(false);
         }
         self.looked_at += 1;
-        self.page.next = Some(ConversationId(id));
+        self.next = Some(ConversationId(id));
         let stored = match self.inner.version(id) {
             Ok(Some(stored)) => stored,
             // Not finished, or deleted at this moment.
             Ok(None) | Err(Error::NotFound) => return Ok(true),
             Err(error) => return Err(error),
         };
-        if fits(self.query, &stored) {
-            let head = self.inner.is_head(&stored)?;
-            if head || !self.query.heads_only {
-                self.page.rows.push((stored, head));
-            }
+        if fits(self.query, &stored)
+            && let Some(row) = (self.take)(stored, &mut self.looked_at)?
+        {
+            self.rows.push(row);
         }
         Ok(true)
     }

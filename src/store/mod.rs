@@ -1,5 +1,5 @@
-//! The store: versions, their entries, turns and event logs, turns that are still to be run, agents, the log of changes, and the
-//! indexes to find them by. Each operation is typed and narrow, and each write is atomic and durable when it returns.
+//! The store: versions, their entries, turns and event logs, turns that are still to be run, agents, the log of changes, who is told of
+//! them, and the indexes to find them by. Each operation is typed and narrow, and each write is atomic and durable when it returns.
 //!
 //! A tree of versions is kept as **branches**: append-only runs of turns. A version is a place in a branch; its history is what
 //! its branch grew out of, then the branch up to it. Appending to a branch's end extends it, appending anywhere else opens a
@@ -30,10 +30,12 @@ mod keys;
 mod ledger;
 mod list;
 mod list_agents;
+mod list_turns;
 mod locks;
 mod open;
 mod record;
 mod tree;
+mod webhooks;
 mod witness;
 
 use std::{
@@ -58,7 +60,9 @@ pub use self::{
     ledger::{Account, Charge, Spent},
     list::{Page, Query},
     list_agents::{AgentCursor, AgentPage, AgentQuery, Room},
+    list_turns::{JobHead, Stretch, TurnQuery},
     tree::{TreeCursor, TreePage},
+    webhooks::{DeliveryCursor, DeliveryPage, WebhookPage},
 };
 use self::{batches::Batches, changes::Log, disk::Disk, flush::Flusher, locks::Locks};
 use crate::domain::{Agent, ConversationId, Entry, Event, Settings, Time, Turn, Version};

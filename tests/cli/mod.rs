@@ -7,3 +7,5 @@ mod chat;
 mod providers;
 mod serve;
 mod transfer;
+mod turns;
+mod webhooks;

@@ -6,7 +6,6 @@ use prost::Message;
 use tonic::Status;
 
 use super::{PROMPT, tools};
-use crate::agents;
 use crate::support::{
     calls::{self, get_turn},
     events::name,
@@ -16,6 +15,7 @@ use crate::support::{
     status::{assert_promised, fields_of, named, told},
 };
 use crate::transport::caller::{Caller, frame_of, messages};
+use crate::{agents, webhooks};
 
 /// A call that was refused.
 pub(crate) struct Refused {
@@ -28,7 +28,7 @@ pub(crate) struct Refused {
 type Scene = fn() -> BoxFuture<'static, Vec<Refused>>;
 
 /// The table.
-pub(crate) const ROWS: [(ErrorReason, Scene); 24] = [
+pub(crate) const ROWS: [(ErrorReason, Scene); 25] = [
     (ErrorReason::ConversationNotFound, || Box::pin(conversation_not_found())),
     (ErrorReason::EntryNotFound, || Box::pin(entry_not_found())),
     (ErrorReason::TurnNotFound, || Box::pin(turn_not_found())),
@@ -36,6 +36,7 @@ pub(crate) const ROWS: [(ErrorReason, Scene); 24] = [
     (ErrorReason::AgentVersionNotFound, || Box::pin(agent_version_not_found())),
     (ErrorReason::AgentChanged, || Box::pin(agent_changed())),
     (ErrorReason::AgentReadOnly, || Box::pin(agent_read_only())),
+    (ErrorReason::WebhookNotFound, || Box::pin(webhook_not_found())),
     (ErrorReason::HeadMoved, || Box::pin(head_moved())),
     (ErrorReason::RequestIdReused, || Box::pin(request_id_reused())),
     (ErrorReason::ToolResultsMissing, || Box::pin(tool_results_missing())),
@@ -65,6 +66,11 @@ async fn what_the_service_refuses_is_told() {
             assert!(!format!("{status:?}").contains(PROMPT), "{id}: {status:?}");
         }
     }
+}
+
+async fn webhook_not_found() -> Vec<Refused> {
+    let refused = webhooks::refused::webhook_not_found().await;
+    refused.into_iter().map(|(id, status)| Refused { id, status }).collect()
 }
 
 const NO_CONVERSATION: &str = "conv_019f0000000070008000000000000000";

@@ -11,18 +11,20 @@ use prost_reflect::{
 use crate::support::random::Dice;
 
 /// All of the service. A test holds that none is missing.
-pub(super) const METHODS: [&str; 13] = [
+pub(super) const METHODS: [&str; 15] = [
     "Start",
     "Append",
     "Restart",
     "StreamEvents",
     "GetTurn",
+    "ListTurns",
     "CancelTurn",
     "GetConversation",
     "ListConversations",
     "ListEntries",
     "ListVersions",
     "DeleteConversation",
+    "SetExpiration",
     "ExportConversations",
     "ImportConversations",
 ];

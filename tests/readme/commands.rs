@@ -68,11 +68,12 @@ async fn every_command_works_and_shows_what_is_shown() {
     if let Some(program) = PROGRAMS.iter().find(|program| program.path().is_none()) {
         return program.skip(what);
     }
-    if Command::new("jq").arg("--version").output().is_err() {
-        return outside::skip(what, "jq cannot be run. To enable: install jq");
+    if let Some(tool) = ["jq", "curl"].iter().find(|tool| Command::new(tool).arg("--version").output().is_err()) {
+        return outside::skip(what, &format!("{tool} cannot be run. To enable: install {tool}"));
     }
     // With its retries, as they are for a user.
-    let settings = [("offline", "true"), ("providers.mistral.key_file", ""), ("retry.max_attempts", "")];
+    let settings =
+        [("offline", "true"), ("providers.mistral.key_file", ""), ("retry.max_attempts", ""), ("http.page", "true")];
     let server = TestServer::with(&settings).await;
     let address = server.address().to_string();
     let steps = steps();

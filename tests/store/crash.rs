@@ -1,6 +1,7 @@
 //! The process is killed for real while it commits: what was acknowledged is there, and nothing is there by half.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
@@ -8,12 +9,13 @@ use std::{
 };
 
 use causerie::{
-    domain::{ConversationId, Money, Settings, Time, TurnId, TurnState},
+    domain::{Change, ChangeKind, ConversationId, Money, Settings, Time, TurnId, TurnState},
     store::{Account, Charge, Commit, Ended, Query, Spent, Store},
 };
 use uuid::Uuid;
 
 use super::{
+    changes::read_all,
     delete::{append, tree},
     keys_but_marks, open,
     random::{Rng, effort, seed},
@@ -82,6 +84,7 @@ fn what_was_acknowledged_survives_a_kill() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut kept: Vec<ConversationId> = Vec::new();
     let (mut reserved, mut acknowledged) = (0, 0);
+    let mut kept_as_told = Vec::new();
     for round in 1..=4 * effort() as u64 {
         let (mut going, mut gone) = (Vec::new(), Vec::new());
         let mut child = Command::new(std::env::current_exe().expect("this program"))
@@ -128,6 +131,7 @@ fn what_was_acknowledged_survives_a_kill() {
             there
         });
         whole(&store);
+        kept_as_told = told(&store, kept_as_told);
         // Each of the eight may have done one more thing than it could tell.
         let spent = store.spent(&account()).expect("readable").tokens;
         let (open, settled) = (spent / RESERVED, spent % RESERVED / SETTLED);
@@ -147,6 +151,22 @@ fn whole(store: &Store) {
         assert_eq!(store.history(&stored, u64::MAX).expect("readable").len() as u64, stored.version.entry_count);
         assert!(ended.events.last().is_some_and(|event| event.kind.is_terminal()));
     }
+}
+
+/// The changes: those that were there before, and then what makes the versions that there are.
+fn told(store: &Store, before: Vec<Change>) -> Vec<Change> {
+    let changes = read_all(store, 0, 1000);
+    assert!(changes.starts_with(&before), "what was seen once stays");
+    let mut versions = BTreeSet::new();
+    for change in &changes {
+        match change.kind {
+            ChangeKind::VersionCreated => assert!(versions.insert(change.turn_id.conversation())),
+            ChangeKind::VersionDeleted => assert!(versions.remove(&change.turn_id.conversation())),
+            kind => panic!("nobody did what is told: {kind:?}"),
+        }
+    }
+    assert!(versions.into_iter().eq(store.roots(None, usize::MAX).expect("readable")));
+    changes
 }
 
 /// A crash between a turn's row and its version's: what it leaves is invisible, and its place is taken.

@@ -13,7 +13,8 @@ static EVENT: LazyLock<MessageDescriptor> = LazyLock::new(|| {
 });
 
 /// Fields that differ from run to run or follow from the line before.
-const LEFT_OUT: [&str; 8] = [
+const LEFT_OUT: [&str; 9] = [
+    "notBefore",
     "createdAt",
     "completedAt",
     "duration",
@@ -61,6 +62,7 @@ fn strip_any(mut event: proto::Event) -> proto::Event {
     match &mut event.kind {
         Some(Kind::ToolExecutionDone(done)) => clear(&mut done.error),
         Some(Kind::ResponseError(error)) => clear(&mut error.status),
+        Some(Kind::TurnRequeued(requeued)) => clear(&mut requeued.error),
         Some(Kind::UpstreamRetry(retry)) => clear(&mut retry.error),
         Some(Kind::UpstreamSwitched(switched)) => clear(&mut switched.error),
         Some(Kind::ResponseDone(done)) => {

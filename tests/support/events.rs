@@ -62,6 +62,31 @@ impl Reader {
         event.turn_id
     }
 
+    /// Reads `turn_queued`, which is first of a background turn; the turn's id.
+    pub(crate) async fn queued(&mut self) -> String {
+        let event = self.next().await;
+        assert!(matches!(event.kind, Some(Kind::TurnQueued(_))), "{event:?}");
+        event.turn_id
+    }
+
+    /// Reads up to the next event of this kind.
+    pub(crate) async fn until_kind(&mut self, kind: &str) -> proto::Event {
+        let reading = async {
+            loop {
+                let event = self.next().await;
+                if name(&event) == kind {
+                    return event;
+                }
+            }
+        };
+        soon(reading).await
+    }
+
+    /// What it has seen so far. Leaves the stream.
+    pub(crate) fn leave(self) -> Vec<proto::Event> {
+        self.seen
+    }
+
     /// Reads until the deltas so far hold this text.
     pub(crate) async fn until(&mut self, text: &str) {
         let reading = async {
@@ -182,15 +207,18 @@ pub(crate) fn joined(events: &[proto::Event]) -> String {
     texts.collect()
 }
 
-/// What holds for every log that was read from its beginning: it starts with `response_started`, has no gaps, has one terminal
-/// event, in the last place, and its deltas say what its finished entries and its turn say.
+/// What holds for every log that was read from its beginning: it starts with `response_started`, of a background turn with
+/// `turn_queued`, has no gaps, has one terminal event, in the last place, and its deltas say what its finished entries and its
+/// turn say, as far as they are not void.
 pub(crate) fn assert_whole(events: &[proto::Event]) {
     let last = events.last().expect("events");
-    assert_eq!(name(&events[0]), "response_started");
+    assert!(["response_started", "turn_queued"].contains(&name(&events[0])), "{:?}", events[0]);
+    assert_eq!(events.iter().filter(|event| name(event) == "response_started").count(), 1);
     let is_terminal = |event: &proto::Event| ["response_done", "response_error"].contains(&name(event));
     assert!(is_terminal(last), "the last event is {}", name(last));
     assert_eq!(events.iter().filter(|event| is_terminal(event)).count(), 1);
     assert_gapless(events, 1);
+    let events = &valid(events)[..];
     if let Some(turn) = done(events) {
         assert_eq!(turn.id, last.turn_id);
         assert_eq!(turn.last_sequence, last.sequence);
@@ -205,6 +233,35 @@ pub(crate) fn assert_whole(events: &[proto::Event]) {
     assert!(!entries.is_empty() || joined(events).is_empty(), "deltas without their entry");
     for entry in &entries {
         assert_eq!(text_in(entry), text_told(events, &entry.id), "the deltas of {}", entry.id);
+    }
+}
+
+/// The events without those that a crash made void: of outputs that did not stay.
+fn valid(events: &[proto::Event]) -> Vec<proto::Event> {
+    let mut valid: Vec<proto::Event> = Vec::new();
+    for event in events {
+        if let Some(Kind::TurnResumed(resumed)) = &event.kind {
+            valid.retain(|before| output_index(before, events).is_none_or(|index| index < resumed.kept_output_count));
+        }
+        valid.push(event.clone());
+    }
+    valid
+}
+
+/// The place of the output that an event tells of.
+fn output_index(event: &proto::Event, events: &[proto::Event]) -> Option<i32> {
+    let told = |event: &proto::Event| match &event.kind {
+        Some(Kind::MessageOutputDelta(delta)) => Some((delta.entry_id.clone(), delta.output_index)),
+        Some(Kind::FunctionCallDelta(delta)) => Some((delta.entry_id.clone(), delta.output_index)),
+        Some(Kind::ToolExecutionStarted(run)) => Some((run.entry_id.clone(), run.output_index)),
+        _ => None,
+    };
+    match &event.kind {
+        Some(Kind::EntryDone(done)) => {
+            let id = &done.entry.as_ref()?.id;
+            events.iter().filter_map(told).find(|(entry, _)| entry == id).map(|(_, index)| index)
+        }
+        _ => told(event).map(|(_, index)| index),
     }
 }
 

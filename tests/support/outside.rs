@@ -4,7 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::Write,
     path::Path,
-    process::{Command, Output},
+    process::Command,
 };
 
 /// A program that runs a script of tests/clients.
@@ -35,6 +35,19 @@ pub(crate) const MCP_EVERYTHING: Program = Program {
                 export CAUSERIE_MCP_EVERYTHING=$PWD/DIR/node_modules/.bin/mcp-server-everything",
 };
 
+/// The folder of node's packages for browsers: clients of gRPC-Web, and what drives a browser.
+pub(crate) const WEB_CLIENTS: Program = Program {
+    variable: "CAUSERIE_WEB_CLIENTS",
+    to_enable: "npm install --prefix DIR playwright-core @connectrpc/connect-web @connectrpc/connect @bufbuild/protobuf && \
+                export CAUSERIE_WEB_CLIENTS=$PWD/DIR/node_modules",
+};
+
+/// A browser.
+pub(crate) const CHROMIUM: Program = Program {
+    variable: "CAUSERIE_CHROMIUM",
+    to_enable: "apt-get install chromium && export CAUSERIE_CHROMIUM=/usr/bin/chromium",
+};
+
 impl Program {
     /// Where it is, if the environment says so.
     pub(crate) fn path(&self) -> Option<OsString> {
@@ -43,8 +56,23 @@ impl Program {
 
     /// Runs a script with one argument and fails the test if one of its checks failed; says so loudly if it cannot be run.
     pub(crate) async fn check(&'static self, script: &'static str, argument: String) {
+        self.check_with(script, argument, &[]).await;
+    }
+
+    /// The same with further variables in the script's environment.
+    pub(crate) async fn check_with(
+        &'static self,
+        script: &'static str,
+        argument: String,
+        variables: &[(&'static str, OsString)],
+    ) {
         let Some(program) = self.path() else { return self.skip(script) };
-        let run = tokio::task::spawn_blocking(move || self.run(&program, script, &argument));
+        let mut command = self.command(&program, script, &argument);
+        command.envs(variables.iter().cloned());
+        let run = tokio::task::spawn_blocking(move || {
+            let run = command.output();
+            run.unwrap_or_else(|error| panic!("{}, which {} needs, cannot be run: {error}", program.display(), script))
+        });
         let output = run.await.expect("no panic");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         println!("{out}{err}");
@@ -53,15 +81,21 @@ impl Program {
         assert!(output.status.success() && closed, "checks of {script} failed ({})", output.status);
     }
 
-    fn run(&self, program: &OsStr, script: &str, argument: &str) -> Output {
+    /// How a script is run. Scripts for node find their packages in the folder that stands for the program.
+    pub(crate) fn command(&self, program: &OsStr, script: &str, argument: &str) -> Command {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
-        let is_shell = path.extension() == Some(OsStr::new("sh"));
-        let mut command = if is_shell { Command::new("bash") } else { Command::new(program) };
+        let by = match path.extension().and_then(OsStr::to_str) {
+            Some("sh") => OsStr::new("bash"),
+            Some("cjs") => OsStr::new("node"),
+            _ => program,
+        };
+        let mut command = Command::new(by);
         // A relative path in the variable is meant from where cargo runs the tests, which is this directory too.
-        let run = command.arg(path).arg(argument).env(self.variable, program).output();
-        run.unwrap_or_else(|error| {
-            panic!("{} names {}, which cannot be run: {error}", self.variable, program.display())
-        })
+        command.arg(path).arg(argument).env(self.variable, program);
+        if by == "node" {
+            command.env("NODE_PATH", program);
+        }
+        command
     }
 
     /// Written to the process's stderr itself: the test harness keeps what the print macros say in a test that passes.

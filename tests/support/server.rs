@@ -89,6 +89,13 @@ impl TestServer {
         self.run().await;
     }
 
+    /// The same, with something done to the store in between.
+    pub(crate) async fn restart_around(&mut self, between: impl AsyncFnOnce(PathBuf)) {
+        self.halt().await;
+        between(self.store_path()).await;
+        self.run().await;
+    }
+
     /// The same with another configuration file.
     pub(crate) async fn restart_with(&mut self, file: &str) {
         self.halt().await;
@@ -96,8 +103,9 @@ impl TestServer {
         self.run().await;
     }
 
-    /// Starts it again on the same store and provider, after [`TestServer::begin_stop`].
+    /// Starts a server again that was stopped with [`TestServer::begin_stop`].
     pub(crate) async fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it runs");
         self.run().await;
     }
 

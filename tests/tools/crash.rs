@@ -29,7 +29,8 @@ async fn a_crash_between_two_tools_runs_nothing_twice() {
     flags.insert("--tools-http-allow", "127.0.0.1".to_owned());
     let process = Process::start(&flags).await;
     let tools = vec![tool(http_tool("first", &peer, "/first")), tool(http_tool("second", &peer, "/second"))];
-    let request = proto::StartRequest { request_id: "mine".to_owned(), ..with_tools("Both", tools) };
+    let expiration = Some(proto::start_request::Expiration::Ttl(prost_types::Duration { seconds: 3600, nanos: 0 }));
+    let request = proto::StartRequest { request_id: "mine".to_owned(), expiration, ..with_tools("Both", tools) };
     let stream = proto::StreamEventsRequest { request: Some(Request::Start(request.clone())), ..Default::default() };
     let mut stream = process.client().await.stream_events(stream).await.expect("a stream").into_inner();
     // What was told is on disk: the first tool's entry.
@@ -58,6 +59,9 @@ async fn a_crash_between_two_tools_runs_nothing_twice() {
     let turn = calls::get_turn(&mut client, &turn_id).await.expect("a turn");
     assert_eq!(turn.state(), State::Incomplete);
     assert_eq!(reason_of(&carried(turn.error.as_ref().expect("an error"))), "TURN_LOST");
+    // What was said of the tree holds for what is left of it.
+    let kept = calls::get_conversation(&mut client, &turn.conversation_id).await.expect("a version");
+    assert!(kept.expire_time.is_some(), "{kept:?}");
     let runs = runs_of(&turn);
     let status: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.status())).collect();
     assert_eq!(status, [("first", proto::OutputStatus::Completed), ("second", proto::OutputStatus::Incomplete)]);

@@ -7,6 +7,7 @@ mod server;
 mod connections;
 mod deadlines;
 mod health;
+mod http1;
 mod limits;
 mod log;
 mod panics;

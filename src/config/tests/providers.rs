@@ -44,7 +44,7 @@ fn the_built_in_provider_needs_no_section() {
         key: KeySource::Missing { variable: Some("MISTRAL_API_KEY".into()) },
         key_header: KeyHeader::Bearer,
         caller_keys: false,
-        headers: http::HeaderMap::new(),
+        headers: ::http::HeaderMap::new(),
         connect_timeout: Duration::from_secs(10),
         first_byte_timeout: Duration::from_secs(120),
         idle_timeout: Duration::from_secs(60),

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    domain::{JobState, request::TurnRequest},
+    domain::request::TurnRequest,
     engine::{
         Caller,
         plan::{self, Terms},
@@ -33,7 +33,7 @@ impl Shared {
         after: Option<TurnId>,
         batch: Option<BatchPlace>,
     ) -> Result<Job, Failure> {
-        let root = match after {
+        let root = match after.filter(|_| request.concurrency == Concurrency::Enqueue) {
             Some(after) => self.root_of(after, base_of(&request.base)),
             // What will be planned again when it is run is planned here to be refused here.
             None => self.rehearse(id, request.clone()).await?,
@@ -52,19 +52,28 @@ impl Shared {
 
     /// Queues turns whose jobs are on disk.
     pub(in crate::engine) fn enqueue(self: &Arc<Shared>, jobs: &[Job]) {
-        let now = ids::now();
         for job in jobs {
-            let model = self.opening_of(job).model;
-            let waiting = self.waiting_of(job, &model);
-            let waits = job.state.after.is_some_and(|after| self.is_in_flight(after));
-            self.background.lock().queue.insert(waiting, waits, now);
-            // It may have ended between the two.
-            if let Some(after) = job.state.after.filter(|after| waits && !self.is_in_flight(*after)) {
-                self.background.lock().queue.ended(after, now);
-            }
+            let (model, _) = self.led_by(job).unwrap_or_default();
+            self.line_up(job, &model);
         }
         self.background.sooner.notify_one();
         self.pump();
+    }
+
+    /// Puts a turn into the queue, behind the one that it follows if that is in flight.
+    pub(super) fn line_up(&self, job: &Job, model: &str) {
+        let mut waiting = self.waiting_of(job, model);
+        // If the store can't be read the turn will fail of that.
+        let ahead = self.ahead_of(job).unwrap_or(Ahead::Nothing);
+        let Ahead::InFlight(after) = ahead else {
+            return self.background.lock().queue.insert(waiting, false, ids::now());
+        };
+        (waiting.after, waiting.base) = (Some(after), Some(after.conversation()));
+        self.background.lock().queue.insert(waiting, true, ids::now());
+        // It may have ended between the two.
+        if !self.is_in_flight(after) {
+            self.background.lock().queue.ended(after, ids::now());
+        }
     }
 
     /// Takes a turn in, and says how it stands.
@@ -73,19 +82,28 @@ impl Shared {
         id: TurnId,
         request: TurnRequest,
         after: Option<TurnId>,
-        caller: &Caller,
     ) -> Result<Turn, Failure> {
-        failures::refuse_key(caller.key.as_ref())?;
-        self.check_background(1)?;
         let job = self.job_of(id, request, after, None).await?;
         self.store.add_jobs(std::slice::from_ref(&job)).await.map_err(failures::store)?;
         let turn = self.opening_of(&job);
-        self.enqueue(&[job]);
+        self.line_up(&job, &turn.model);
+        self.background.sooner.notify_one();
+        self.pump();
         Ok(turn)
     }
 
+    /// Whether a call may queue a turn.
+    pub(in crate::engine) fn check_caller(&self, caller: &Caller) -> Result<(), Failure> {
+        failures::refuse_key(caller.key.as_ref())?;
+        self.check_background(1)
+    }
+
     /// Plans a turn without running it; the tree that it belongs to, unless it begins one.
-    async fn rehearse(self: &Arc<Shared>, id: TurnId, request: TurnRequest) -> Result<Option<ConversationId>, Failure> {
+    pub(super) async fn rehearse(
+        self: &Arc<Shared>,
+        id: TurnId,
+        request: TurnRequest,
+    ) -> Result<Option<ConversationId>, Failure> {
         let terms = Terms {
             id,
             stream: true,
@@ -101,14 +119,11 @@ impl Shared {
     }
 
     /// The tree of a turn in flight; `named`: the version that its follower names.
-    fn root_of(&self, id: TurnId, named: Option<ConversationId>) -> Option<ConversationId> {
-        let queued = self.background.lock().queue.turns().find(|turn| turn.id == id).map(|turn| turn.root);
+    pub(super) fn root_of(&self, id: TurnId, named: Option<ConversationId>) -> Option<ConversationId> {
+        let queued = self.background.lock().queue.turn(id).map(|turn| turn.root);
         let version = |id| self.store.version(id).ok().flatten().map(|stored| stored.version.root_id);
         queued
-            .or_else(|| {
-                let live = self.registry.get(id)?;
-                live.opening().parent_id.map_or(Some(id.conversation()), version)
-            })
+            .or_else(|| self.registry.get(id)?.parent_id().map_or(Some(id.conversation()), version))
             .or_else(|| named.and_then(version))
     }
 }

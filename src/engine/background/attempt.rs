@@ -25,19 +25,26 @@ impl Shared {
     pub(super) async fn work_on(self: Arc<Shared>, id: TurnId) {
         let attempt = AssertUnwindSafe(self.attempt(id)).catch_unwind().await;
         match attempt {
-            Ok(Ok(End::Ended)) => self.turn_ended(id),
-            Ok(Ok(End::Suspended)) => self.set_aside(id),
-            Ok(Ok(End::Failed(failure))) => self.settle(id, failure).await,
+            Ok(Ok(Some(End::Ended))) => self.turn_ended(id),
+            Ok(Ok(Some(End::Suspended))) => self.set_aside(id),
+            Ok(Ok(Some(End::Failed(failure)))) => self.settle(id, failure).await,
+            Ok(Ok(None)) => self.pump(),
             Ok(Err(failure)) => self.settle(id, failure).await,
             Err(_) => self.settle(id, told::died()).await,
         }
     }
 
-    async fn attempt(self: &Arc<Shared>, id: TurnId) -> Result<End, Failure> {
-        let Some(live) = self.background_turn(id).await? else { return Ok(End::Ended) };
-        let shared = self.clone();
-        let job = self.blocking(move || shared.store.job(id)).await?.map_err(failures::store)?;
-        let Some(mut job) = job else { return Ok(End::Ended) };
+    /// `None`: it is not its time, and it waits again.
+    async fn attempt(self: &Arc<Shared>, id: TurnId) -> Result<Option<End>, Failure> {
+        let Some((live, mut job, ahead)) = self.take_up(id).await? else { return Ok(Some(End::Ended)) };
+        if let Ahead::InFlight(before) = ahead {
+            // The one between them was cancelled when this one was queued.
+            self.background.lock().queue.wait_for(id, before);
+            if !self.is_in_flight(before) {
+                self.background.lock().queue.ended(before, ids::now());
+            }
+            return Ok(None);
+        }
         let was_cut = job.state.running;
         job.state.attempt += 1;
         job.state.running = true;
@@ -58,7 +65,7 @@ impl Shared {
             return Err(Failure::new(Reason::TurnLost, text));
         }
         let begun = inputs.is_some();
-        let plan = self.plan_of(&job, inputs).await?;
+        let plan = self.plan_of(&job, ahead, inputs).await?;
         live.reopen(|turn| {
             turn.parent_id = plan.parent.as_ref().map(|parent| parent.version.id);
             turn.model = plan.lead.settings.model.clone();
@@ -68,7 +75,21 @@ impl Shared {
         if !begun {
             live.log.push(now, [run::started(&plan)]);
         }
-        Ok(Run { shared: self.clone(), live, plan, job: Some(JobEnd::from(&job)), resumed }.run().await)
+        Ok(Some(Run { shared: self.clone(), live, plan, job: Some(JobEnd::from(&job)), resumed }.run().await))
+    }
+
+    /// What a worker needs of a turn; `None`: it has ended.
+    async fn take_up(self: &Arc<Shared>, id: TurnId) -> Result<Option<(Arc<Live>, Job, Ahead)>, Failure> {
+        let held = self.registry.get(id);
+        let (shared, is_held) = (self.clone(), held.is_some());
+        let read = move || {
+            let Some(job) = shared.store.job(id).map_err(failures::store)? else { return Ok(None) };
+            let ahead = shared.ahead_of(&job)?;
+            let seen = if is_held { Vec::new() } else { shared.store.job_events(id).map_err(failures::store)? };
+            Ok(Some((job, ahead, seen)))
+        };
+        let Some((job, ahead, seen)) = self.blocking(read).await?? else { return Ok(None) };
+        Ok(held.or_else(|| self.hold(&job, seen)).map(|live| (live, job, ahead)))
     }
 
     /// What a crash left of a turn that had begun to run tools. Its log is brought to what was written of it.
@@ -84,9 +105,14 @@ impl Shared {
     }
 
     /// What the turn does, on the ground of now. `inputs`: as they were told before.
-    async fn plan_of(self: &Arc<Shared>, job: &Job, inputs: Option<run::Inputs>) -> Result<Plan, Failure> {
+    async fn plan_of(
+        self: &Arc<Shared>,
+        job: &Job,
+        ahead: Ahead,
+        inputs: Option<run::Inputs>,
+    ) -> Result<Plan, Failure> {
         let mut request = job.request.clone();
-        if let Some(base) = self.base_now(job).await? {
+        if let Ahead::Made(base) = ahead {
             match &mut request.base {
                 Base::Start => {}
                 Base::Append { conversation_id, .. } | Base::Restart { conversation_id, .. } => *conversation_id = base,
@@ -106,32 +132,24 @@ impl Shared {
         plan::plan(request, ground, terms)
     }
 
-    /// The version that a turn runs on which waited for another: that one's, or what that one ran on if it made none.
-    async fn base_now(self: &Arc<Shared>, job: &Job) -> Result<Option<ConversationId>, Failure> {
-        let Some(mut after) =
-            job.state.after.filter(|_| job.request.concurrency == crate::domain::request::Concurrency::Enqueue)
-        else {
-            return Ok(None);
-        };
-        loop {
-            let made = after.conversation();
-            if self.store.version(made).map_err(failures::store)?.is_some() {
-                return Ok(Some(made));
-            }
-            match self.ended(after).await?.and_then(|ended| ended.turn.parent_id) {
-                Some(parent) => after = parent.turn(),
-                None => return Ok(None),
-            }
-        }
-    }
-
     /// The attempt failed: another one follows, or the turn ends.
     async fn settle(self: &Arc<Shared>, id: TurnId, failure: Failure) {
         let Some(live) = self.registry.get(id) else { return self.turn_ended(id) };
         let job = self.store.job(id).ok().flatten();
+        match live.stop_reason() {
+            None | Some(Stop::Deadline) => {}
+            Some(Stop::Shutdown) => {
+                live.log.suspend();
+                return self.set_aside(id);
+            }
+            Some(why @ (Stop::Cancelled | Stop::Abandoned | Stop::Superseded)) => {
+                self.fail(&live, job.as_ref(), TurnState::Cancelled, cancelled(why)).await;
+                return self.turn_ended(id);
+            }
+        }
         let again = job.as_ref().filter(|job| job.state.attempt < self.background.max_attempts(job));
         match again.and_then(|job| Some((job.clone(), self.delay(job.state.attempt, &failure)?))) {
-            Some((job, delay)) => self.requeue(&live, job, failure, delay),
+            Some((job, delay)) => self.requeue(&live, job, failure, delay).await,
             None => {
                 self.fail(&live, job.as_ref(), TurnState::Failed, failure).await;
                 self.turn_ended(id);
@@ -149,7 +167,7 @@ impl Shared {
         }
     }
 
-    fn requeue(self: &Arc<Shared>, live: &Live, mut job: Job, failure: Failure, delay: Duration) {
+    async fn requeue(self: &Arc<Shared>, live: &Arc<Live>, mut job: Job, failure: Failure, delay: Duration) {
         let now = ids::now();
         let us = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
         let not_before = Time { unix_us: now.unix_us.saturating_add(us) };
@@ -158,14 +176,26 @@ impl Shared {
         job.state.running = false;
         job.state.not_before = Some(not_before);
         job.state.error = Some(failure.clone());
-        live.log.push(now, [EventKind::TurnRequeued { attempt, not_before, failure: Arc::new(failure) }]);
-        live.reopen(|turn| turn.background = Some(Box::new(self.background.state_of(&job))));
         if let Err(error) = self.store.update_job(&job, ChangeKind::TurnRequeued, now) {
             tracing::warn!(?error, "that a turn is tried again could not be stored");
         }
-        self.background.lock().queue.requeue(job.turn_id, Some(not_before), now);
+        live.log.push(now, [EventKind::TurnRequeued { attempt, not_before, failure: Arc::new(failure) }]);
+        live.reopen(|turn| turn.background = Some(Box::new(self.background.state_of(&job))));
+        {
+            let mut state = self.background.lock();
+            state.queue.requeue(job.turn_id, Some(not_before), now);
+            if state.phase == Phase::Draining {
+                live.log.suspend();
+            }
+        }
         self.background.sooner.notify_one();
         self.pump();
+        // Whoever stopped it in between found that it runs.
+        if let Some(why @ (Stop::Cancelled | Stop::Superseded)) = live.stop_reason()
+            && let Err(failure) = self.cancel_waiting(live, why).await
+        {
+            tracing::warn!(reason = ?failure.reason, "a turn that was cancelled is tried again");
+        }
     }
 
     /// How long a turn that failed so waits for its next attempt; `None`: it would fail so again.
@@ -227,25 +257,28 @@ impl Shared {
             if let Err(error) = self.store.commit_failed(ended, ending, &[]).await {
                 tracing::warn!(turn = %turn.id, ?error, "a failed turn could not be stored");
             }
+            self.forget_cut(turn.id).await;
         }
         told::tell(live, turn);
     }
 
+    /// What a crash left of a turn that has ended now is not to come back.
+    async fn forget_cut(&self, id: TurnId) {
+        if matches!(self.store.journaled_turn(id), Ok(Some(_)))
+            && let Err(error) = self.store.forget_journaled(id).await
+        {
+            tracing::warn!(turn = %id, ?error, "what was written of a turn could not be removed");
+        }
+    }
+
     /// Cancels a turn that waits. False: it runs, or has ended.
-    pub(in crate::engine) async fn cancel_waiting(self: &Arc<Shared>, id: TurnId, why: Stop) -> Result<bool, Failure> {
-        let Some(live) = self.background_turn(id).await? else { return Ok(false) };
+    pub(super) async fn cancel_waiting(self: &Arc<Shared>, live: &Arc<Live>, why: Stop) -> Result<bool, Failure> {
+        let id = live.log.turn_id();
         if !self.background.lock().queue.take_waiting(id) {
             return Ok(false);
         }
         let job = self.store.job(id).map_err(failures::store)?;
-        let text = match why {
-            Stop::Superseded => "the turn was cancelled because another one took its place",
-            Stop::Cancelled | Stop::Abandoned | Stop::Deadline | Stop::Shutdown => {
-                "the turn was cancelled before it was its turn"
-            }
-        };
-        let failure = Failure::new(Reason::TurnCancelled, text);
-        self.fail(&live, job.as_ref(), TurnState::Cancelled, failure).await;
+        self.fail(live, job.as_ref(), TurnState::Cancelled, cancelled(why)).await;
         self.turn_ended(id);
         Ok(true)
     }
@@ -275,4 +308,15 @@ impl Shared {
         };
         self.tasks.spawn(show);
     }
+}
+
+/// Why a turn made no version that was stopped before anything came out.
+fn cancelled(why: Stop) -> Failure {
+    let text = match why {
+        Stop::Superseded => "the turn was cancelled because another one took its place",
+        Stop::Cancelled | Stop::Abandoned | Stop::Deadline | Stop::Shutdown => {
+            "the turn was cancelled before it was its turn"
+        }
+    };
+    Failure::new(Reason::TurnCancelled, text)
 }

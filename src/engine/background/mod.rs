@@ -25,8 +25,11 @@ use super::{
     registry::Place,
 };
 use crate::domain::{
-    BatchId, ChangeKind, ConversationId, Event, EventKind, Failure, Job, Reason, Time, Turn, TurnId, TurnState, Usage,
-    change::labels, request::Base, turn::BackgroundState,
+    BatchId, ChangeKind, ConversationId, Event, EventKind, Failure, Job, JobState, Reason, Time, Turn, TurnId,
+    TurnState, Usage,
+    change::labels,
+    request::{Base, Concurrency},
+    turn::BackgroundState,
 };
 
 /// How background turns are run.
@@ -51,6 +54,8 @@ pub(super) struct Background {
     /// A turn may be due earlier than the timer knows.
     sooner: Notify,
     options: BackgroundOptions,
+    /// In each tree one turn at a time finds out what it waits for, or what it stops, and takes its place.
+    orders: [tokio::sync::Mutex<()>; 64],
 }
 
 #[derive(Debug)]
@@ -58,8 +63,16 @@ struct State {
     queue: Queue,
     /// Those that run, or that somebody looks at.
     held: HashMap<TurnId, Held>,
-    /// No more are begun.
-    stopped: bool,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No worker is there yet.
+    Closed,
+    Open,
+    /// The server goes down: no more are begun.
+    Draining,
 }
 
 #[derive(Debug)]
@@ -72,13 +85,19 @@ struct Held {
 impl Background {
     pub(super) fn new(options: BackgroundOptions) -> Background {
         let queue = Queue::new(options.limits);
-        let state = State { queue, held: HashMap::new(), stopped: true };
-        Background { state: Mutex::new(state), sooner: Notify::new(), options }
+        let state = State { queue, held: HashMap::new(), phase: Phase::Closed };
+        let orders = std::array::from_fn(|_| tokio::sync::Mutex::default());
+        Background { state: Mutex::new(state), sooner: Notify::new(), options, orders }
     }
 
-    /// No more turns are begun.
+    /// No more turns are begun. Whoever reads one that waits is told that it goes on later.
     pub(super) fn stop(&self) {
-        self.lock().stopped = true;
+        let mut state = self.lock();
+        state.phase = Phase::Draining;
+        let State { queue, held, .. } = &*state;
+        for (_, waiting) in held.iter().filter(|(id, _)| !queue.runs(**id)) {
+            waiting.live.log.suspend();
+        }
     }
 
     /// Whether a turn waits or runs here.
@@ -108,7 +127,9 @@ impl Background {
 
     /// How far a job has come, as its turn says.
     fn state_of(&self, job: &Job) -> BackgroundState {
-        BackgroundState { job: job.state.clone(), max_attempts: self.max_attempts(job), batch: job.batch }
+        let after = follows(job).filter(|_| job.state.attempt == 0);
+        let state = JobState { after, ..job.state.clone() };
+        BackgroundState { job: state, max_attempts: self.max_attempts(job), batch: job.batch }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,7 +142,12 @@ impl Engine {
     /// Runs background turns until the future is dropped, or the engine drains.
     pub async fn work(&self) {
         let background = &self.shared.background;
-        background.lock().stopped = false;
+        {
+            let mut state = background.lock();
+            if state.phase == Phase::Closed {
+                state.phase = Phase::Open;
+            }
+        }
         loop {
             self.shared.pump();
             let due = background.lock().queue.next_due();
@@ -148,7 +174,7 @@ impl Shared {
         loop {
             let next = {
                 let mut state = self.background.lock();
-                if state.stopped { None } else { state.queue.next(ids::now()) }
+                if state.phase == Phase::Open { state.queue.next(ids::now()) } else { None }
             };
             let Some(id) = next else { return };
             let shared = self.clone();
@@ -159,15 +185,19 @@ impl Shared {
 
     /// A turn of any kind has ended: those that wait for it come forward.
     pub(super) fn turn_ended(self: &Arc<Shared>, id: TurnId) {
-        {
-            let mut state = self.background.lock();
-            if state.queue.len() == 0 {
-                return;
-            }
-            state.held.remove(&id);
-            state.queue.ended(id, ids::now());
+        let mut state = self.background.lock();
+        if state.queue.len() == 0 {
+            return;
         }
-        self.background.sooner.notify_one();
+        let due = state.queue.next_due();
+        state.queue.ended(id, ids::now());
+        let is_sooner = state.queue.next_due() != due;
+        let held = state.held.remove(&id);
+        drop(state);
+        drop(held);
+        if is_sooner {
+            self.background.sooner.notify_one();
+        }
         self.batching.room.notify_waiters();
         self.pump();
     }
@@ -192,13 +222,17 @@ impl Shared {
         let live = Live::background(self.opening_of(job), events, job.request.request.clone());
         let live = Arc::new(live.seen_in(self.tree_of(job)));
         let mut state = self.background.lock();
-        if !state.queue.contains(job.turn_id) {
+        let State { queue, held, phase } = &mut *state;
+        if !queue.contains(job.turn_id) {
             return None;
         }
-        let held = state.held.entry(job.turn_id).or_insert_with(|| {
+        let held = held.entry(job.turn_id).or_insert_with(|| {
             let _place = self.registry.hold(live.clone());
             Held { live, _place }
         });
+        if *phase == Phase::Draining && !queue.runs(job.turn_id) {
+            held.live.log.suspend();
+        }
         Some(held.live.clone())
     }
 
@@ -210,16 +244,34 @@ impl Shared {
         Tree { root_id: job.root, labels: metadata.map(labels).unwrap_or_default() }
     }
 
+    /// How a background turn stands, which is not kept in memory for that; `None`: it has ended, or is none.
+    pub(super) async fn waiting_turn(self: &Arc<Shared>, id: TurnId) -> Result<Option<Turn>, Failure> {
+        if let Some(live) = self.registry.get(id) {
+            return Ok(Some(live.snapshot()));
+        }
+        if !self.background.contains(id) {
+            return Ok(None);
+        }
+        let shared = self.clone();
+        let read = move || {
+            let Some(job) = shared.store.job(id)? else { return Ok(None) };
+            let seen = shared.store.job_events(id)?;
+            let opening = shared.opening_of(&job);
+            let last_sequence = seen.last().map_or(opening.last_sequence, |event| event.sequence);
+            Ok(Some(Turn { last_sequence, ..opening }))
+        };
+        self.blocking(read).await?.map_err(failures::store)
+    }
+
     /// What a turn is that waits.
     pub(super) fn opening_of(&self, job: &Job) -> Turn {
-        let base = base_of(&job.request.base).filter(|_| job.state.after.is_none());
-        let (model, agent_id) = self.led_by(job, base).unwrap_or_default();
+        let (model, agent_id) = self.led_by(job).unwrap_or_default();
         Turn {
             id: job.turn_id,
             state: if job.state.running { TurnState::Running } else { TurnState::Queued },
             finish_reason: None,
             conversation_id: None,
-            parent_id: base,
+            parent_id: basis_of(job),
             model,
             agent_id,
             agent_version: None,
@@ -238,26 +290,62 @@ impl Shared {
     }
 
     /// The model and the agent that will lead a job, as far as that can be told before it is run.
-    fn led_by(&self, job: &Job, base: Option<ConversationId>) -> Option<(String, Option<String>)> {
-        let parent = base.and_then(|id| self.store.version(id).ok().flatten());
+    fn led_by(&self, job: &Job) -> Option<(String, Option<String>)> {
+        let version = |id: ConversationId| self.store.version(id).ok().flatten();
+        let named = base_of(&job.request.base);
+        let parent = basis_of(job).and_then(version).or_else(|| named.and_then(version));
+        if let (None, Some(before)) = (&parent, follows(job)) {
+            return self.led_before(job, before);
+        }
         let inherited = parent.as_ref().map(|parent| &parent.version.settings);
         let lead = self.lead_of(inherited, job.request.overrides.clone(), !job.request.skip_completion).ok()?;
         Some((lead.settings.model.clone(), lead.settings.agent_id.clone()))
+    }
+
+    /// The same of a job on a version that is still to be made.
+    fn led_before(&self, job: &Job, before: TurnId) -> Option<(String, Option<String>)> {
+        let own = &job.request.overrides;
+        let inherited = || match self.registry.get(before) {
+            Some(live) => Some(live.opening().model),
+            None => self.background.lock().queue.turn(before).map(|turn| turn.model.to_string()),
+        };
+        Some((own.model.clone().or_else(inherited)?, own.agent_id.clone()))
     }
 
     /// How a job stands in the queue.
     fn waiting_of(&self, job: &Job, model: &str) -> Waiting {
         let background = job.request.background.clone().unwrap_or_default();
         let provider = self.models.target(model).provider.name().into();
-        let after = job.state.after;
         Waiting {
             id: job.turn_id,
+            model: model.into(),
             priority: background.priority,
             line: Line { key: background.fairness_key.into(), batch: job.batch.map(|(batch, _)| batch), provider },
             root: job.root,
-            base: after.map(TurnId::conversation).or_else(|| base_of(&job.request.base)),
+            base: basis_of(job),
             not_before: job.state.not_before,
-            after,
+            after: follows(job),
+        }
+    }
+
+    /// What a job goes on from that was asked to follow another turn.
+    fn ahead_of(&self, job: &Job) -> Result<Ahead, Failure> {
+        let Some(mut after) = follows(job) else { return Ok(Ahead::Nothing) };
+        loop {
+            if self.is_in_flight(after) {
+                return Ok(Ahead::InFlight(after));
+            }
+            let made = after.conversation();
+            if self.store.version(made).map_err(failures::store)?.is_some()
+                || self.store.was_deleted(after).map_err(failures::store)?
+            {
+                return Ok(Ahead::Made(made));
+            }
+            let ended = self.store.turn(after).map_err(failures::store)?;
+            match ended.and_then(|ended| ended.turn.parent_id) {
+                Some(parent) => after = parent.turn(),
+                None => return Ok(Ahead::Nothing),
+            }
         }
     }
 
@@ -265,6 +353,27 @@ impl Shared {
     fn is_in_flight(&self, id: TurnId) -> bool {
         self.registry.get(id).is_some() || self.background.contains(id)
     }
+}
+
+/// What is before a job that was asked to follow another turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    /// No turn, or none that is known any more: it goes on from the version that it names.
+    Nothing,
+    /// This turn, which has not ended.
+    InFlight(TurnId),
+    /// This version: what came of that turn, or what it ran on if nothing did.
+    Made(ConversationId),
+}
+
+/// The turn that a job was asked to follow.
+fn follows(job: &Job) -> Option<TurnId> {
+    job.state.after.filter(|_| job.request.concurrency == Concurrency::Enqueue)
+}
+
+/// What a job runs on, as far as that can be told before: the version may be one that is still to be made.
+fn basis_of(job: &Job) -> Option<ConversationId> {
+    follows(job).map(TurnId::conversation).or_else(|| base_of(&job.request.base))
 }
 
 /// The version that a request names.
@@ -277,14 +386,13 @@ fn base_of(base: &Base) -> Option<ConversationId> {
 
 /// The events that follow from what a job is: they are on disk with it.
 fn first_events(job: &Job) -> Vec<Event> {
-    let after = job.state.after;
     let queued = EventKind::TurnQueued {
         conversation_id: job.turn_id.conversation(),
         not_before: job.request.background.as_ref().and_then(|background| background.not_before),
-        after,
+        after: follows(job),
     };
     let policy = job.request.concurrency;
-    let conflict = after.map(|other| EventKind::TurnConflict { other, policy, newcomer: true });
+    let conflict = job.state.after.map(|other| EventKind::TurnConflict { other, policy, newcomer: true });
     let numbered = [queued].into_iter().chain(conflict).zip(1..);
     let event = |(kind, sequence)| Event { sequence, first_sequence: sequence, created_at: job.created_at, kind };
     numbered.map(event).collect()

@@ -26,6 +26,8 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) id: TurnId,
+    /// Who will lead it, as far as that is known.
+    pub(super) model: Arc<str>,
     pub(super) priority: i32,
     pub(super) line: Line,
     pub(super) root: ConversationId,
@@ -73,7 +75,10 @@ pub(super) struct Queue {
     ready: BTreeMap<Reverse<i32>, Lines>,
     later: BTreeSet<(Time, TurnId)>,
     behind: HashMap<TurnId, Vec<TurnId>>,
-    blocked: HashMap<ConversationId, BTreeSet<TurnId>>,
+    /// Those whose trees are busy, in the order in which they go on.
+    blocked: HashMap<ConversationId, BTreeSet<(Reverse<i32>, TurnId)>>,
+    /// By what they run on.
+    bases: HashMap<ConversationId, BTreeSet<TurnId>>,
     running: usize,
     by_provider: HashMap<Arc<str>, usize>,
     by_tree: HashMap<ConversationId, usize>,
@@ -107,6 +112,7 @@ impl Queue {
             later: BTreeSet::new(),
             behind: HashMap::new(),
             blocked: HashMap::new(),
+            bases: HashMap::new(),
             running: 0,
             by_provider: HashMap::new(),
             by_tree: HashMap::new(),
@@ -124,8 +130,23 @@ impl Queue {
         self.slots.contains_key(&id)
     }
 
+    /// Whether a turn runs, or has been taken out to be ended.
+    pub(super) fn runs(&self, id: TurnId) -> bool {
+        self.slots.get(&id).is_some_and(|slot| matches!(slot.place, Place::Running | Place::Leaving))
+    }
+
+    /// A turn that waits or runs.
+    pub(super) fn turn(&self, id: TurnId) -> Option<&Waiting> {
+        self.slots.get(&id).map(|slot| &slot.turn)
+    }
+
+    /// The newest turn that waits or runs on a version, or on one that is still to be made.
+    pub(super) fn newest_on(&self, base: ConversationId) -> Option<TurnId> {
+        self.bases.get(&base)?.last().copied()
+    }
+
     /// The turns that wait or run, in no order.
-    pub(super) fn turns(&self) -> impl Iterator<Item = &Waiting> {
+    fn turns(&self) -> impl Iterator<Item = &Waiting> {
         self.slots.values().map(|slot| &slot.turn)
     }
 
@@ -152,6 +173,9 @@ impl Queue {
         let id = turn.id;
         let behind = turn.after.filter(|_| waits);
         let not_before = turn.not_before;
+        if let Some(base) = turn.base {
+            self.bases.entry(base).or_default().insert(id);
+        }
         self.slots.insert(id, Slot { turn, place: Place::Running });
         match behind {
             Some(after) => {
@@ -187,6 +211,15 @@ impl Queue {
         }
     }
 
+    /// A turn that ran waits for another one to end.
+    pub(super) fn wait_for(&mut self, id: TurnId, before: TurnId) {
+        if self.slots.get(&id).is_some_and(|slot| slot.place == Place::Running) {
+            self.stop_running(id);
+            self.behind.entry(before).or_default().push(id);
+            self.place(id, Place::Behind(before));
+        }
+    }
+
     /// Takes a turn out that waits. False: it does not.
     pub(super) fn take_waiting(&mut self, id: TurnId) -> bool {
         let Some(slot) = self.slots.get(&id) else { return false };
@@ -194,8 +227,8 @@ impl Queue {
             Place::Running | Place::Leaving => return false,
             Place::Ready => self.leave_line(id),
             Place::Blocked => {
-                let root = slot.turn.root;
-                remove_from(&mut self.blocked, &root, id);
+                let (root, priority) = (slot.turn.root, slot.turn.priority);
+                remove_from(&mut self.blocked, &root, &(Reverse(priority), id));
             }
             Place::Later(time) => {
                 self.later.remove(&(time, id));
@@ -204,6 +237,7 @@ impl Queue {
                 if let Some(waiting) = self.behind.get_mut(&after) {
                     waiting.retain(|other| *other != id);
                 }
+                self.hand_on(id, after);
             }
         }
         // Until it has ended it is there, and takes no worker's place.
@@ -216,16 +250,34 @@ impl Queue {
         match self.slots.get(&id).map(|slot| slot.place) {
             Some(Place::Running) => {
                 self.stop_running(id);
-                self.slots.remove(&id);
+                self.forget(id);
             }
-            Some(Place::Leaving) => {
-                self.slots.remove(&id);
-            }
+            Some(Place::Leaving) => self.forget(id),
             Some(Place::Ready | Place::Blocked | Place::Later(_) | Place::Behind(_)) | None => {}
         }
         for id in self.behind.remove(&id).unwrap_or_default() {
             let not_before = self.slots.get(&id).and_then(|slot| slot.turn.not_before);
             self.line_up(id, not_before, now);
+        }
+    }
+
+    fn forget(&mut self, id: TurnId) {
+        if let Some(base) = self.slots.remove(&id).and_then(|slot| slot.turn.base) {
+            remove_from(&mut self.bases, &base, &id);
+        }
+    }
+
+    /// Those behind a turn that goes wait for the one that it waited for.
+    fn hand_on(&mut self, from: TurnId, to: TurnId) {
+        for id in self.behind.remove(&from).unwrap_or_default() {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            slot.place = Place::Behind(to);
+            slot.turn.after = Some(to);
+            if let Some(base) = slot.turn.base.replace(to.conversation()) {
+                remove_from(&mut self.bases, &base, &id);
+            }
+            self.bases.entry(to.conversation()).or_default().insert(id);
+            self.behind.entry(to).or_default().push(id);
         }
     }
 
@@ -313,7 +365,7 @@ impl Queue {
                 return Some(id);
             }
             slot.place = Place::Blocked;
-            self.blocked.entry(slot.turn.root).or_default().insert(id);
+            self.blocked.entry(slot.turn.root).or_default().insert((Reverse(slot.turn.priority), id));
         }
         None
     }
@@ -344,8 +396,8 @@ impl Queue {
         let root = turn.root;
         // There is room for one of the tree.
         if let Some(next) = self.blocked.get(&root).and_then(|turns| turns.first().copied()) {
-            remove_from(&mut self.blocked, &root, next);
-            self.line_up(next, None, Time { unix_us: 0 });
+            remove_from(&mut self.blocked, &root, &next);
+            self.line_up(next.1, None, Time { unix_us: 0 });
         }
     }
 }
@@ -359,9 +411,9 @@ fn release<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-fn remove_from(sets: &mut HashMap<ConversationId, BTreeSet<TurnId>>, key: &ConversationId, id: TurnId) {
+fn remove_from<T: Ord>(sets: &mut HashMap<ConversationId, BTreeSet<T>>, key: &ConversationId, turn: &T) {
     if let Some(set) = sets.get_mut(key) {
-        set.remove(&id);
+        set.remove(turn);
         if set.is_empty() {
             sets.remove(key);
         }

@@ -7,15 +7,15 @@ impl Engine {
     /// are.
     pub async fn recover_background(&self) -> Result<usize, Failure> {
         let shared = self.shared.clone();
-        let jobs = self.shared.blocking(move || shared.store.jobs()).await?.map_err(failures::store)?;
-        let now = ids::now();
-        let known: std::collections::HashSet<TurnId> = jobs.iter().map(|job| job.turn_id).collect();
-        for job in &jobs {
-            let model = self.shared.opening_of(job).model;
-            let waiting = self.shared.waiting_of(job, &model);
-            let waits = job.state.after.is_some_and(|after| known.contains(&after));
-            self.shared.background.lock().queue.insert(waiting, waits, now);
-        }
-        Ok(jobs.len())
+        let line_up = move || {
+            let jobs = shared.store.jobs().map_err(failures::store)?;
+            // Oldest first: what a turn waits for is there before it.
+            for job in &jobs {
+                let (model, _) = shared.led_by(job).unwrap_or_default();
+                shared.line_up(job, &model);
+            }
+            Ok(jobs.len())
+        };
+        self.shared.blocking(line_up).await?
     }
 }

@@ -130,7 +130,6 @@ impl Shared {
             let stopped = stopped.buffer_unordered(CANCELLED_AT_ONCE).for_each(|()| std::future::ready(()));
             // What is left then is cancelled when the server is back.
             let _ = shared.batching.ending.run_until_cancelled(stopped).await;
-            // One that was between two attempts is stopped with the next one.
             shared.background.pause_batch(id, false);
             shared.pump();
         };
@@ -138,14 +137,8 @@ impl Shared {
     }
 
     async fn stop_item(self: &Arc<Shared>, id: TurnId) {
-        match self.cancel_waiting(id, Stop::Cancelled).await {
-            Ok(true) => {}
-            Ok(false) => {
-                if let Some(live) = self.registry.get(id) {
-                    live.stop(Stop::Cancelled);
-                }
-            }
-            Err(failure) => tracing::warn!(turn = %id, ?failure, "an item of a batch could not be cancelled"),
+        if let Err(failure) = self.stop_turn(id, Stop::Cancelled).await {
+            tracing::warn!(turn = %id, ?failure, "an item of a batch could not be cancelled");
         }
     }
 }

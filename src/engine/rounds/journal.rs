@@ -20,7 +20,11 @@ impl Rounds<'_> {
         if generation == 0 {
             self.check_head()?;
         }
-        let journaled = Journaled { ended: self.draft(now, next), settings: self.progress.kept.clone() };
+        let journaled = Journaled {
+            ended: self.draft(now, next),
+            settings: self.progress.kept.clone(),
+            expires_at: self.shared.expires_at(self.plan),
+        };
         // Before it is written: a turn that is stopped meanwhile has to remove what may be there.
         self.progress.journaled += 1;
         self.shared.store.journal(&journaled, generation).await.map_err(failures::store)

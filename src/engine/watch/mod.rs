@@ -286,7 +286,7 @@ impl Watcher {
             // Only a store that is gone tells nothing any more.
             told = self.newest.wait_for(|newest| *newest > read) => told.is_ok(),
             () = follow::news(self.follow.as_mut(), &mut self.ready.events) => true,
-            () = ending.cancelled(), if !self.last_read => true,
+            () = ending.cancelled() => true,
             () = tokio::time::sleep_until(until) => false,
         }
     }

@@ -149,8 +149,25 @@ pub(super) fn http_url(at: &Path<'_>, url: &str, max: usize, violations: &mut Vi
     }
 }
 
-/// When the tree that a Start begins goes by itself.
-pub(super) fn read_expiration(
+/// When the tree that a Start begins goes by itself. `store`: there will be one.
+pub(super) fn read_start_expiration(
+    at: &Path<'_>,
+    expiration: Option<start_request::Expiration>,
+    store: bool,
+    violations: &mut Violations,
+) -> Option<Option<Expiry>> {
+    let field = match &expiration {
+        Some(start_request::Expiration::ExpireTime(_)) => "expire_time",
+        Some(start_request::Expiration::Ttl(_)) => "ttl",
+        None => return Some(None),
+    };
+    if !store {
+        violations.add(&at.field(field), format_args!("with `store: false` nothing is kept: leave out one of them"));
+    }
+    read_expiration(at, expiration, violations)
+}
+
+fn read_expiration(
     at: &Path<'_>,
     expiration: Option<start_request::Expiration>,
     violations: &mut Violations,

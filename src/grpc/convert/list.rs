@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     path::Path,
-    rules, time,
+    rules, time, turn,
     violations::{self, Rules, Violations},
 };
 use crate::{
-    domain::{ConversationId, Failure, Time, ids::EntryKind},
+    domain::{BatchId, ConversationId, Failure, Time, TurnState, ids::EntryKind},
     grpc::page_token::Page,
     proto::{self, list_entries_request::Order},
 };
@@ -56,6 +56,25 @@ pub struct ListVersions {
     pub page: Page,
 }
 
+/// Which turns to list. All filters hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListTurns {
+    /// Only turns that stand so; empty: however they stand.
+    pub states: Vec<TurnState>,
+    /// Only turns of the tree that this version is in.
+    pub tree_of: Option<ConversationId>,
+    /// Only turns of trees that have all of these pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// Only turns accepted at this time or later.
+    pub created_after: Option<Time>,
+    /// Only turns accepted before this time.
+    pub created_before: Option<Time>,
+    /// Only turns of this batch that wait or run.
+    pub batch_id: Option<BatchId>,
+    /// Which page.
+    pub page: Page,
+}
+
 /// Reads what ListConversations is asked.
 pub fn conversations(mut request: proto::ListConversationsRequest) -> Result<ListConversations, Failure> {
     let page = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
@@ -96,6 +115,37 @@ pub fn conversations(mut request: proto::ListConversationsRequest) -> Result<Lis
             created_before,
             page: page?,
         })
+    })
+}
+
+/// Reads what ListTurns is asked.
+pub fn turns(mut request: proto::ListTurnsRequest) -> Result<ListTurns, Failure> {
+    let page = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
+    violations::read(Rules::All, |violations| {
+        let at = Path::root("");
+        let page = Page::read(&at, "ListTurns", &request, (page.0, &page.1), violations);
+        let proto::ListTurnsRequest {
+            page_size: _,
+            page_token: _,
+            states,
+            tree_of,
+            metadata,
+            created_after,
+            created_before,
+            batch_id,
+        } = request;
+        let states = states.into_iter().enumerate();
+        let states = states.filter_map(|(i, number)| turn::read_state(&at.item("states", i), number, violations));
+        let states = states.collect();
+        let tree_of = rules::given(tree_of);
+        let tree_of = tree_of.and_then(|id| rules::conversation_id(&at.field("tree_of"), &id, violations));
+        rules::metadata(&at, &metadata, violations);
+        let batch_id = rules::given(batch_id);
+        let batch_id = batch_id.and_then(|id| rules::batch_id(&at.field("batch_id"), &id, violations));
+        let mut bound = |name, bound: Option<_>| bound.and_then(|b| time::read_bound(&at.field(name), b, violations));
+        let created_after = bound("created_after", created_after);
+        let created_before = bound("created_before", created_before);
+        Some(ListTurns { states, tree_of, metadata, created_after, created_before, batch_id, page: page? })
     })
 }
 

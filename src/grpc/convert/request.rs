@@ -103,7 +103,8 @@ pub fn start(prefix: &str, mut request: proto::StartRequest) -> Result<TurnReque
                 .and_then(|budget| spend::read_budget(&at.field("tree_budget"), budget, violations)),
         };
         let turn = Run { store, skip_completion, request_id, fingerprint, forwarding, tool_use, outlives };
-        let expiry = background::read_expiration(&at, expiration, violations);
+        let kept = store.unwrap_or(true);
+        let expiry = background::read_start_expiration(&at, expiration, kept, violations);
         let turn = turn.read(&at, Base::Start, inputs, overrides, violations)?;
         Some(TurnRequest { expiry: expiry?, ..turn })
     })

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use super::{path::Path, violations::Violations};
-use crate::domain::{AgentId, BatchId, ConversationId, EntryId, TurnId};
+use crate::domain::{AgentId, BatchId, ConversationId, DeliveryId, EntryId, TurnId, WebhookId};
 
 const MIB: usize = 1 << 20;
 /// An address or a data URI, and what InputAudio holds.
@@ -165,6 +165,16 @@ pub(super) fn entry_id(at: &Path<'_>, text: &str, violations: &mut Violations) -
 
 /// The id of an agent of this service.
 pub(super) fn own_agent_id(at: &Path<'_>, text: &str, violations: &mut Violations) -> Option<AgentId> {
+    id(at, text, violations)
+}
+
+/// The id of a webhook.
+pub(super) fn webhook_id(at: &Path<'_>, text: &str, violations: &mut Violations) -> Option<WebhookId> {
+    id(at, text, violations)
+}
+
+/// The id of a delivery.
+pub(super) fn delivery_id(at: &Path<'_>, text: &str, violations: &mut Violations) -> Option<DeliveryId> {
     id(at, text, violations)
 }
 

@@ -9,7 +9,6 @@ use http_body_util::BodyExt;
 use prost::Message;
 use prost_types::Any;
 use tonic::body::Body;
-use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::{Code, Status};
 use tonic_types::pb::{ErrorInfo, RequestInfo, Status as RichStatus};
 
@@ -64,7 +63,7 @@ impl Call {
         if status::code_of(headers).is_none_or(|code| code == Code::Ok) {
             return;
         }
-        let details = details(headers);
+        let details = status::sent_details(headers);
         headers.remove(Status::GRPC_STATUS_DETAILS);
         let Some(sent) = Status::from_header_map(headers) else {
             return;
@@ -156,6 +155,8 @@ fn is_callers_bytes(message: &str) -> bool {
         "Unexpected EOF decoding stream.",
         "protocol error: received message",
         "Error decompressing:",
+        // The translation of gRPC-Web, which says nothing else.
+        "tonic-web: ",
     ]
     .iter()
     .any(|start| message.starts_with(start))
@@ -180,17 +181,6 @@ fn error_info(reason: &str) -> Any {
 fn request_info(id: &RequestId) -> Any {
     let info = RequestInfo { request_id: id.as_str().to_owned(), serving_data: String::new() };
     Any { type_url: REQUEST_INFO.to_owned(), value: info.encode_to_vec() }
-}
-
-/// The details that a handler sent, if they can be read.
-fn details(headers: &HeaderMap) -> Option<RichStatus> {
-    let value = headers.get(Status::GRPC_STATUS_DETAILS)?;
-    // Only a `MetadataMap` knows how gRPC spells bytes in a header.
-    let mut one = HeaderMap::new();
-    one.insert(Status::GRPC_STATUS_DETAILS, value.clone());
-    let metadata = MetadataMap::from_headers(one);
-    let value: &BinaryMetadataValue = metadata.get_bin(Status::GRPC_STATUS_DETAILS.as_str())?;
-    RichStatus::decode(value.to_bytes().ok()?).ok()
 }
 
 fn write(rich: &RichStatus, headers: &mut HeaderMap) {

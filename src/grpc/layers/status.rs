@@ -1,8 +1,10 @@
 //! The statuses that the layers themselves send, and the names of codes.
 
 use http::HeaderMap;
-use tonic::metadata::MetadataMap;
+use prost::Message;
+use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::{Code, Status};
+use tonic_types::pb::Status as RichStatus;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::grpc::DOMAIN;
@@ -65,4 +67,15 @@ pub fn code_name(code: Code) -> &'static str {
 pub(crate) fn code_of(headers: &HeaderMap) -> Option<Code> {
     let value = headers.get(Status::GRPC_STATUS)?;
     Some(Code::from_bytes(value.as_bytes()))
+}
+
+/// The details in response headers or trailers, if they can be read.
+pub(crate) fn sent_details(headers: &HeaderMap) -> Option<RichStatus> {
+    let value = headers.get(Status::GRPC_STATUS_DETAILS)?;
+    // Only a `MetadataMap` knows how gRPC spells bytes in a header.
+    let mut one = HeaderMap::new();
+    one.insert(Status::GRPC_STATUS_DETAILS, value.clone());
+    let metadata = MetadataMap::from_headers(one);
+    let value: &BinaryMetadataValue = metadata.get_bin(Status::GRPC_STATUS_DETAILS.as_str())?;
+    RichStatus::decode(value.to_bytes().ok()?).ok()
 }

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::Signals;
+use super::{Limits, Signals};
 
 /// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113, 3.4).
 const PREFACE_LENGTH: usize = 24;
@@ -24,6 +24,7 @@ const PREFACE_LENGTH: usize = 24;
 pub struct Connection {
     socket: TcpStream,
     preface: Option<Preface>,
+    stall: Option<Stall>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _slot: OwnedSemaphorePermit,
 }
@@ -37,18 +38,19 @@ struct Preface {
 }
 
 impl Connection {
-    pub(super) fn new(
-        socket: TcpStream,
-        preface_timeout: Duration,
-        signals: &Signals,
-        slot: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(socket: TcpStream, limits: &Limits, signals: &Signals, slot: OwnedSemaphorePermit) -> Self {
         let preface = Preface {
             missing: PREFACE_LENGTH,
-            timeout: Box::pin(sleep(preface_timeout)),
+            timeout: Box::pin(sleep(limits.preface_timeout)),
             stop: Box::pin(signals.stop.clone().cancelled_owned()),
         };
-        Self { socket, preface: Some(preface), cut: Box::pin(signals.cut.clone().cancelled_owned()), _slot: slot }
+        Self {
+            socket,
+            preface: Some(preface),
+            stall: limits.write_timeout.map(|timeout| Stall { timeout, over: None }),
+            cut: Box::pin(signals.cut.clone().cancelled_owned()),
+            _slot: slot,
+        }
     }
 
     /// Both addresses, in tonic's own type so that `tonic::Request::remote_addr` works.
@@ -85,6 +87,12 @@ impl Connection {
     }
 }
 
+impl Connection {
+    fn note_write(&mut self, waits: bool, cx: &mut Context<'_>) -> io::Result<()> {
+        self.stall.as_mut().map_or(Ok(()), |stall| stall.check(waits, cx))
+    }
+}
+
 impl Preface {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.timeout.as_mut().poll(cx).is_ready() {
@@ -96,6 +104,30 @@ impl Preface {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
         }
         Ok(())
+    }
+}
+
+/// The wait for a caller that takes nothing.
+#[derive(Debug)]
+struct Stall {
+    timeout: Duration,
+    /// Runs while a write waits.
+    over: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    /// Fails if writes have waited for too long, each as long as the one before waited too.
+    fn check(&mut self, waits: bool, cx: &mut Context<'_>) -> io::Result<()> {
+        if !waits {
+            self.over = None;
+            return Ok(());
+        }
+        let timeout = self.timeout;
+        let over = self.over.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        match over.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the caller takes nothing any more")),
+            Poll::Pending => Ok(()),
+        }
     }
 }
 
@@ -116,7 +148,9 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.note_write(written.is_pending(), cx)?;
+        written
     }
 
     fn poll_write_vectored(
@@ -125,7 +159,9 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.note_write(written.is_pending(), cx)?;
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

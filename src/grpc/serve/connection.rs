@@ -1,4 +1,4 @@
-//! One HTTP/2 connection, from its first byte to its last call.
+//! One connection, from its first byte to its last call: HTTP/2, with an open door HTTP/1.1 too.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -6,18 +6,19 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::pin;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
 use super::Options;
+use super::timely::Timely;
 use crate::grpc::layers::Handler;
 use crate::grpc::listener::Connection;
 
@@ -38,15 +39,25 @@ where
     }
 }
 
-/// HTTP/2 as this server speaks it. Windows are hyper's: 1 MiB, plenty for messages of at most 4 MiB.
+/// HTTP as this server speaks it. HTTP/2's windows are hyper's: 1 MiB, plenty for messages of at most 4 MiB.
 pub(super) fn builder(options: &Options, tasks: &TaskTracker) -> Builder<Tracked> {
     let mut builder = Builder::new(Tracked(tasks.clone()));
     builder
+        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.streams_per_connection_max)
         .keep_alive_interval(options.keepalive_interval)
         .keep_alive_timeout(options.keepalive_timeout)
         .max_header_list_size(HEADER_LIST_BYTES_MAX);
+    if options.door.is_none() {
+        return builder.http2_only();
+    }
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // The time between two requests counts, too.
+        .header_read_timeout(options.preface_timeout)
+        .max_buf_size(HEADER_LIST_BYTES_MAX as usize);
     builder
 }
 
@@ -55,11 +66,16 @@ pub(super) async fn serve(
     http: Builder<Tracked>,
     connection: Connection,
     handler: impl Handler,
+    body_timeout: Duration,
     end: impl Future<Output = ()>,
 ) {
     let info = connection.info();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let is_pinged = request.version() == Version::HTTP_2;
+        let mut request = request.map(|body| match is_pinged {
+            true => Body::new(body),
+            false => Body::new(Timely::new(body, body_timeout)),
+        });
         request.extensions_mut().insert(info.clone());
         let answer = handler.clone().answer(request);
         async move { Ok::<_, Infallible>(answer.await) }

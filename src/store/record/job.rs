@@ -52,9 +52,11 @@ pub(in crate::store) struct Head {
     /// How far it has come.
     pub(in crate::store) state: JobState,
     turn: TurnId,
-    root: ConversationId,
+    /// The tree that it belongs to.
+    pub(in crate::store) root: ConversationId,
     created_at: Time,
-    batch: Option<(BatchId, u32)>,
+    /// The batch that it is of, and its place there.
+    pub(in crate::store) batch: Option<(BatchId, u32)>,
     request: BlockRecord,
 }
 

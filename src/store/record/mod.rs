@@ -17,6 +17,7 @@ pub(super) mod spend;
 pub(super) mod tool;
 pub(super) mod turn;
 pub(super) mod version;
+pub(super) mod webhook;
 
 use prost::Message;
 use uuid::Uuid;

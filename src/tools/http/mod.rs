@@ -113,6 +113,11 @@ impl HttpTools {
         Ok(HttpTools { inner: Arc::new(inner) })
     }
 
+    /// What their requests go through, for others that are under the same rules.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
     /// Whether a tool can be called. What is wrong continues a sentence about the tool. It may take some milliseconds: a
     /// schema that no caller has declared of late is compiled.
     pub fn check(&self, request: &HttpRequest) -> Result<(), String> {

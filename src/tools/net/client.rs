@@ -99,6 +99,12 @@ impl Client {
         builder.send().await.map_err(|error| Error::of(&error, request.host()))
     }
 
+    /// Why the URL can't be asked, whatever its name means: it is no http address, or an address that may not be reached. A name
+    /// is judged when it is asked.
+    pub fn refuses(&self, url: &Url) -> Option<Error> {
+        self.check(url).err()
+    }
+
     /// Judges what the URL says by itself: connectors ask no resolver about an address.
     fn check(&self, url: &Url) -> Result<ClientKey, Error> {
         let tls = match url.scheme() {

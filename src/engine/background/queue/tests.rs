@@ -20,7 +20,7 @@ fn id(number: u128) -> TurnId {
 fn turn(number: u128, key: &str) -> Waiting {
     let line = Line { key: key.into(), batch: None, provider: "mistral".into() };
     let root = ConversationId(Uuid::from_u128(number));
-    Waiting { id: id(number), priority: 0, line, root, base: None, not_before: None, after: None }
+    Waiting { id: id(number), model: "".into(), priority: 0, line, root, base: None, not_before: None, after: None }
 }
 
 fn next(queue: &mut Queue) -> Option<u128> {
@@ -107,7 +107,7 @@ fn a_turn_that_waits_anywhere_can_be_taken_out() {
 fn a_batch_runs_as_many_as_it_may() {
     let mut queue = queue(100, 100, 100);
     let batch = BatchId(Uuid::from_u128(1));
-    queue.limit_batch(batch, 2);
+    queue.limit_batch(batch, 2, &[]);
     for number in 1..=4 {
         let line = Line { batch: Some(batch), ..turn(number, "").line };
         queue.insert(Waiting { line, ..turn(number, "") }, false, NOW);
