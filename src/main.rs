@@ -20,8 +20,8 @@ fn main() -> ExitCode {
     cli::exit(match cli::parse() {
         Command::Serve(args) => serve_until_stopped(&args),
         Command::Agents(args) => cli::run(agents::run(args)),
-        Command::Batch(args) => cli::run(batch::run(args)),
         Command::Turns(args) => cli::run(turns::run(args)),
+        Command::Batch(args) => cli::run(batch::run(args)),
         Command::Chat(args) => cli::run(chat::run(args)),
         Command::Webhooks(args) => cli::run(webhooks::run(args)),
         Command::Providers(args) => args.config().and_then(|config| cli::run(providers::run(checks(config)))),

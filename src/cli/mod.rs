@@ -71,11 +71,11 @@ Turns that run, wait or have ended:
 See what happens, from now on or from any revision:
   causerie watch
 
-Many prompts at once, in a file of JSON Lines; the same command goes on after an interruption:
-  causerie batch prompts.jsonl --model mistral-small-latest --output results.jsonl
-
 Be told by HTTP of what happens:
   causerie webhooks create https://example.com/hooks
+
+Many prompts at once, in a file of JSON Lines; the same command goes on after an interruption:
+  causerie batch prompts.jsonl --model mistral-small-latest --output results.jsonl
 
 Keep and restore:
   causerie export --output all.jsonl

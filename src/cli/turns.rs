@@ -280,7 +280,7 @@ fn cells(turn: &Turn) -> [String; 6] {
                 format!("{} of {}{}", background.attempt, background.max_attempts, next.unwrap_or_default())
             },
         ),
-        error.map_or_else(|| "-".to_owned(), |error| line(Failure::of_rpc_status(error).text())),
+        error.map_or_else(|| "-".to_owned(), |error| line(&why(error))),
     ]
 }
 

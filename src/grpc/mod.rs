@@ -85,10 +85,10 @@ pub fn routes(engine: Engine, options: &Options) -> Routes {
     let agents = AgentServiceServer::new(agents::Agents::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
-    let batches = BatchServiceServer::new(batches::Batches::new(engine.clone(), options.heartbeat))
+    let operations = OperationsServer::new(operations::Operations::new(engine.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
-    let operations = OperationsServer::new(operations::Operations::new(engine.clone()))
+    let batches = BatchServiceServer::new(batches::Batches::new(engine.clone(), options.heartbeat))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(options.message_bytes);
     let watch = WatchServiceServer::new(watch::Watch::new(engine.clone(), options.heartbeat))

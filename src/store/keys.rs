@@ -31,14 +31,14 @@
 //! | `O turn first8 chunk2` | events of that turn that readers have seen, from this sequence on, in pieces of 64 KiB | while it runs |
 //! | `e root` | when a tree goes by itself (µs since 1970) | a tree that does |
 //! | `x expire8 root` | nothing: the trees by when they go. Counts only if `e` says the same | a tree that does |
-//! | `g batch` | many turns that are run as one: what was asked, and where it stands. **The commit point** of its making, and of its end | every step of a batch |
-//! | `h batch index4` | the turn of an item; nothing: it was refused | every item |
-//! | `i batch sequence4` | what came of an item, and of all before it, numbered 1, 2, 3 … in the batch. Of a turn: between its change and the row that makes that true | an item that has ended |
-//! | `j request-id` | the batch that a request made, and the request's fingerprint | if there is one |
 //! | `w hook` | an endpoint that is told of changes: what its maker says of it, secrets included. **The commit point**: removed last | every change of an endpoint |
 //! | `k hook` | how far an endpoint has come; of nil: how far callbacks have | deliveries, at most once a second without any |
 //! | `d hook place8 test16` | what was sent to an endpoint, by the revision (of a test: the newest one then) | an attempt; kept for some days |
 //! | `q revision8` | a callback that is still to be delivered | while it is |
+//! | `g batch` | many turns that are run as one: what was asked, and where it stands. **The commit point** of its making, and of its end | every step of a batch |
+//! | `h batch index4` | the turn of an item; nothing: it was refused | every item |
+//! | `i batch sequence4` | what came of an item, and of all before it, numbered 1, 2, 3 … in the batch. Of a turn: between its change and the row that makes that true | an item that has ended |
+//! | `j request-id` | the batch that a request made, and the request's fingerprint | if there is one |
 //!
 //! A branch is named after its first version.
 
@@ -358,6 +358,46 @@ pub(super) fn expires(at_us: i64, root: Uuid) -> [u8; 25] {
     key
 }
 
+/// The moment of such a key.
+pub(super) fn expires_at(key: &[u8]) -> Time {
+    let us = key[1..9].try_into().expect("keys of trees by their end have 25 bytes");
+    Time { unix_us: i64::try_from(u64::from_be_bytes(us)).unwrap_or(i64::MAX) }
+}
+
+/// What its maker says of an endpoint.
+pub(super) fn webhook(id: Uuid) -> [u8; 17] {
+    of_one(b'w', id)
+}
+
+/// The prefix of all endpoints.
+pub(super) const ALL_WEBHOOKS: [u8; 1] = *b"w";
+
+/// How far an endpoint has come.
+pub(super) fn webhook_progress(id: Uuid) -> [u8; 17] {
+    of_one(b'k', id)
+}
+
+/// What was sent to an endpoint; `test` is nil for what is no test.
+pub(super) fn delivery(webhook: Uuid, place: u64, test: Uuid) -> [u8; 41] {
+    let mut key = of_one(b'd', webhook);
+    key[17..25].copy_from_slice(&place.to_be_bytes());
+    key[25..].copy_from_slice(test.as_bytes());
+    key
+}
+
+/// Place and test of such a key: what tells it from others of its endpoint.
+pub(super) fn delivery_place(key: &[u8]) -> (u64, Uuid) {
+    let place = key[17..25].try_into().expect("keys of deliveries have 41 bytes");
+    (u64::from_be_bytes(place), last_id(key))
+}
+
+/// A callback.
+pub(super) fn callback(revision: u64) -> [u8; 9] {
+    let mut key = key(b'q');
+    key[1..].copy_from_slice(&revision.to_be_bytes());
+    key
+}
+
 /// A batch.
 pub(super) fn batch(id: Uuid) -> [u8; 17] {
     of_one(b'g', id)
@@ -397,46 +437,6 @@ pub(super) fn result_sequence(key: &[u8]) -> u32 {
 /// A request that made a batch.
 pub(super) fn batch_request(request_id: &str) -> Vec<u8> {
     [b"j", request_id.as_bytes()].concat()
-}
-
-/// The moment of such a key.
-pub(super) fn expires_at(key: &[u8]) -> Time {
-    let us = key[1..9].try_into().expect("keys of trees by their end have 25 bytes");
-    Time { unix_us: i64::try_from(u64::from_be_bytes(us)).unwrap_or(i64::MAX) }
-}
-
-/// What its maker says of an endpoint.
-pub(super) fn webhook(id: Uuid) -> [u8; 17] {
-    of_one(b'w', id)
-}
-
-/// The prefix of all endpoints.
-pub(super) const ALL_WEBHOOKS: [u8; 1] = *b"w";
-
-/// How far an endpoint has come.
-pub(super) fn webhook_progress(id: Uuid) -> [u8; 17] {
-    of_one(b'k', id)
-}
-
-/// What was sent to an endpoint; `test` is nil for what is no test.
-pub(super) fn delivery(webhook: Uuid, place: u64, test: Uuid) -> [u8; 41] {
-    let mut key = of_one(b'd', webhook);
-    key[17..25].copy_from_slice(&place.to_be_bytes());
-    key[25..].copy_from_slice(test.as_bytes());
-    key
-}
-
-/// Place and test of such a key: what tells it from others of its endpoint.
-pub(super) fn delivery_place(key: &[u8]) -> (u64, Uuid) {
-    let place = key[17..25].try_into().expect("keys of deliveries have 41 bytes");
-    (u64::from_be_bytes(place), last_id(key))
-}
-
-/// A callback.
-pub(super) fn callback(revision: u64) -> [u8; 9] {
-    let mut key = key(b'q');
-    key[1..].copy_from_slice(&revision.to_be_bytes());
-    key
 }
 
 /// A value that branches are found by.

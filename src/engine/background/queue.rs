@@ -247,23 +247,20 @@ impl Queue {
 
     /// A turn has ended, of this queue or not: those behind it come forward.
     pub(super) fn ended(&mut self, id: TurnId, now: Time) {
-        match self.slots.get(&id).map(|slot| slot.place) {
+        let gone = match self.slots.get(&id).map(|slot| slot.place) {
             Some(Place::Running) => {
                 self.stop_running(id);
-                self.forget(id);
+                self.slots.remove(&id)
             }
-            Some(Place::Leaving) => self.forget(id),
-            Some(Place::Ready | Place::Blocked | Place::Later(_) | Place::Behind(_)) | None => {}
+            Some(Place::Leaving) => self.slots.remove(&id),
+            Some(Place::Ready | Place::Blocked | Place::Later(_) | Place::Behind(_)) | None => None,
+        };
+        if let Some(base) = gone.and_then(|slot| slot.turn.base) {
+            remove_from(&mut self.bases, &base, &id);
         }
         for id in self.behind.remove(&id).unwrap_or_default() {
             let not_before = self.slots.get(&id).and_then(|slot| slot.turn.not_before);
             self.line_up(id, not_before, now);
-        }
-    }
-
-    fn forget(&mut self, id: TurnId) {
-        if let Some(base) = self.slots.remove(&id).and_then(|slot| slot.turn.base) {
-            remove_from(&mut self.bases, &base, &id);
         }
     }
 

@@ -107,7 +107,7 @@ fn a_turn_that_waits_anywhere_can_be_taken_out() {
 fn a_batch_runs_as_many_as_it_may() {
     let mut queue = queue(100, 100, 100);
     let batch = BatchId(Uuid::from_u128(1));
-    queue.limit_batch(batch, 2, &[]);
+    queue.limit_batch(batch, 2, &[batch]);
     for number in 1..=4 {
         let line = Line { batch: Some(batch), ..turn(number, "").line };
         queue.insert(Waiting { line, ..turn(number, "") }, false, NOW);
