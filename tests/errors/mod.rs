@@ -22,7 +22,7 @@ const ELSEWHERE: [(ErrorReason, &str); 10] = [
     (ErrorReason::Internal, "transport::panics: takes a handler that panics"),
     (ErrorReason::ToolFailed, "tools::rounds: only ever the error of a turn that is INCOMPLETE"),
     (ErrorReason::ResponseFormatMismatch, "tools::format: only ever the error of a turn that is INCOMPLETE"),
-    (ErrorReason::RevisionGone, "watch::old: takes changes that are kept no more"),
+    (ErrorReason::RevisionGone, "watch::retention: takes changes that are kept no more"),
     (ErrorReason::BatchNotFound, "batch: its service has calls of its own"),
     (ErrorReason::BatchClosed, "batch: its service has calls of its own"),
 ];
