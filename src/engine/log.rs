@@ -85,11 +85,12 @@ impl Log {
         }
         let len = events.len();
         drop(events);
-        match &self.held {
-            Some(held) if !ended => held.notify_one(),
-            Some(_) | None => {
-                self.progress.send_replace(Progress { len, end: ended.then_some(Ending::Ended) });
-            }
+        if ended || self.held.is_none() {
+            self.progress.send_replace(Progress { len, end: ended.then_some(Ending::Ended) });
+        }
+        // Whoever writes them learns of the end, too.
+        if let Some(held) = &self.held {
+            held.notify_one();
         }
     }
 

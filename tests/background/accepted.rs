@@ -95,7 +95,7 @@ async fn a_log_is_the_same_from_every_sequence_on_and_while_the_turn_runs() {
     let mut early = watch(&client, resume(&turn, 0)).await;
     early.queued().await;
     early.started().await;
-    (0..3).for_each(|_| gate.step());
+    (0..4).for_each(|_| gate.step());
     early.until("one two ").await;
     let mut late = watch(&client, resume(&turn, 3)).await;
     late.until("two ").await;
@@ -130,7 +130,7 @@ async fn a_stream_that_asks_for_a_background_turn_follows_it_and_may_leave() {
     server.provider.reply(reply);
     let mut reader = watch(&client, run(queued("Hello"))).await;
     let turn = reader.queued().await;
-    (0..3).for_each(|_| gate.step());
+    (0..4).for_each(|_| gate.step());
     reader.until("one two ").await;
     let seen = reader.leave();
     gate.open();
@@ -170,7 +170,10 @@ async fn what_can_not_be_run_is_refused_before_it_is_queued() {
         (options(proto::BackgroundOptions { max_attempts: 101, ..default() }), "background_options.max_attempts"),
         (options(proto::BackgroundOptions { max_attempts: -1, ..default() }), "background_options.max_attempts"),
         (options(proto::BackgroundOptions { fairness_key: long, ..default() }), "background_options.fairness_key"),
-        (options(proto::BackgroundOptions { not_before: bad_time, ..default() }), "background_options.not_before"),
+        (
+            options(proto::BackgroundOptions { not_before: bad_time, ..default() }),
+            "background_options.not_before.nanos",
+        ),
         (queued(""), "input"),
         (queued_on("two words", "Hello"), "model"),
     ];

@@ -33,31 +33,27 @@ async fn standing(client: &Client, turns: &[String]) -> (usize, usize) {
 async fn so_many_run_at_once_and_no_more() {
     let server = TestServer::with(&[("background.max_running", "3")]).await;
     let client = server.client().await;
-    let mut reply = Reply::text("ok");
-    let gate = reply.gate();
-    server.provider.on_every(reply);
-    let mut turns = Vec::new();
+    let (mut turns, mut gates) = (Vec::new(), Vec::new());
     for number in 0..8 {
-        turns.push(accepted(&client, queued(&number.to_string())).await);
+        let (model, mut reply) = (format!("model-{number}"), Reply::text("ok"));
+        gates.push(reply.gate());
+        server.provider.on_model(&model, [reply]);
+        turns.push(accepted(&client, queued_on(&model, "Hello")).await);
     }
-    for begun in 3..=8 {
-        while server.provider.requests().len() < begun {
-            soon(server.provider.next_request()).await;
-        }
-        assert_eq!(standing(&client, &turns).await, (3, 8 - begun), "{begun} begun");
+    for _ in 0..3 {
+        soon(server.provider.next_request()).await;
+    }
+    for ended in 0..8 {
+        let begun = (ended + 3).min(8);
+        assert_eq!(
+            (server.provider.requests().len(), standing(&client, &turns).await),
+            (begun, (begun - ended, 8 - begun))
+        );
+        gates[ended].open();
+        assert_eq!(log_of(&client, &turns[ended]).await.turn().state(), State::Completed);
         if begun < 8 {
-            // Headers and three chunks: one of them ends.
-            let before = server.provider.requests().len();
-            (0..4).for_each(|_| gate.step());
-            while server.provider.requests().len() == before {
-                gate.step();
-                soon(server.provider.next_request()).await;
-            }
+            assert_eq!(soon(server.provider.next_request()).await.json["model"], format!("model-{begun}"));
         }
-    }
-    gate.open();
-    for id in &turns {
-        assert_eq!(log_of(&client, id).await.turn().state(), State::Completed);
     }
     server.stop().await;
 }
