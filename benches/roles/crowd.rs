@@ -28,7 +28,7 @@ const STREAMS_A_CONNECTION: usize = 500;
 const WINDOW: u32 = 64 << 20;
 
 /// What came, of all streams together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     messages: u64,
     events: u64,
@@ -47,26 +47,39 @@ pub(super) async fn serve(listener: TcpListener, uri: String) -> Result<()> {
         .await
 }
 
+/// Carries out commands. Whoever gives them learns why one failed.
 async fn command(stream: TcpStream, uri: &str) -> Result<()> {
     let (from, mut to) = stream.into_split();
     let mut lines = BufReader::new(from).lines();
     let (tally, mut readers) = (Rc::new(RefCell::new(Tally::default())), JoinSet::new());
     while let Some(line) = lines.next_line().await? {
-        let words: Vec<&str> = line.split(' ').collect();
-        match words[..] {
-            ["turn", id, count] => open_turn(uri, id, count.parse()?, &tally, &mut readers).await?,
-            ["watch", count] => open_watch(uri, count.parse()?, &tally, &mut readers).await?,
-            ["end"] => {
-                while let Some(reader) = readers.join_next().await {
-                    reader??;
-                }
-            }
-            _ => return Err(format!("{line:?} is no command").into()),
-        }
-        let Tally { messages, events } = *tally.borrow();
-        to.write_all(format!("{messages} {events}\n").as_bytes()).await?;
+        let answer = match carry_out(&line, uri, &tally, &mut readers).await {
+            Ok(Tally { messages, events }) => format!("{messages} {events}\n"),
+            Err(error) => format!("{error}\n"),
+        };
+        to.write_all(answer.as_bytes()).await?;
     }
     Ok(())
+}
+
+async fn carry_out(
+    line: &str,
+    uri: &str,
+    tally: &Rc<RefCell<Tally>>,
+    readers: &mut JoinSet<Result<()>>,
+) -> Result<Tally> {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        ["turn", id, count] => open_turn(uri, id, count.parse()?, tally, readers).await?,
+        ["watch", count] => open_watch(uri, count.parse()?, tally, readers).await?,
+        ["end"] => {
+            while let Some(reader) = readers.join_next().await {
+                reader??;
+            }
+        }
+        _ => return Err("that is no command".into()),
+    }
+    Ok(*tally.borrow())
 }
 
 async fn channels(uri: &str, streams: usize) -> Result<Vec<Channel>> {

@@ -34,10 +34,10 @@ impl Crowd {
         self.lines.write_all(format!("{command}\n").as_bytes()).await?;
         let mut line = String::new();
         self.lines.read_line(&mut line).await?;
-        let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
+        let numbers: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match numbers[..] {
             [messages, events] => Ok(Tally { messages, events }),
-            _ => Err(format!("the crowd failed at {command:?}; stderr says why").into()),
+            _ => Err(format!("the crowd failed at {command:?}: {}", line.trim()).into()),
         }
     }
 }
