@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use causerie::proto::{
-    AppendRequest, Event, StartRequest, StreamEventsRequest, Turn, chunk,
+    AppendRequest, Event, EventView, GetTurnRequest, ListTurnsRequest, StartRequest, StreamEventsRequest, Turn, chunk,
     conversation_service_client::ConversationServiceClient, entry, event::Kind, stream_events_request::Request,
     turn::State,
 };
@@ -97,6 +97,67 @@ pub(crate) fn deltas(event: &Event) -> u64 {
     match event.kind {
         Some(Kind::MessageOutputDelta(_)) => (event.sequence - event.first_sequence + 1).unsigned_abs(),
         _ => 0,
+    }
+}
+
+/// Starts turns that ask the provider for streams, and waits for their ends only.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    client: Client,
+    question: String,
+}
+
+/// Starts background turns, and waits for none of them.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    client: Client,
+    question: String,
+}
+
+/// Callers that follow turns without their deltas.
+pub(crate) async fn followed(uri: &str, callers: usize) -> Result<Vec<Followed>> {
+    let question = text::words(2, text::QUESTION_BYTES);
+    let clients = clients(uri, callers).await?.into_iter();
+    Ok(clients.map(|client| Followed { client, question: question.clone() }).collect())
+}
+
+/// Callers that queue turns.
+pub(crate) async fn queued(uri: &str, callers: usize) -> Result<Vec<Queued>> {
+    let question = text::words(2, text::QUESTION_BYTES);
+    let clients = clients(uri, callers).await?.into_iter();
+    Ok(clients.map(|client| Queued { client, question: question.clone() }).collect())
+}
+
+/// Waits until no turn waits or runs any more.
+pub(crate) async fn until_idle(client: &mut Client) -> Result<()> {
+    let states = vec![State::Queued.into(), State::Running.into()];
+    let list = ListTurnsRequest { page_size: 1, states, ..ListTurnsRequest::default() };
+    // The newest one is about the last that is run.
+    while let Some(turn) = client.list_turns(list.clone()).await?.into_inner().turns.pop() {
+        let wait = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        client.get_turn(GetTurnRequest { turn_id: turn.id, wait }).await?;
+    }
+    Ok(())
+}
+
+impl Caller for Followed {
+    async fn call(&mut self, meter: &Meter) -> Result<Option<Duration>> {
+        let request = StreamEventsRequest { view: EventView::Lifecycle.into(), ..stream(self.question.clone()) };
+        let mut events = self.client.stream_events(request).await?.into_inner();
+        let mut done = false;
+        while let Some(event) = events.message().await? {
+            done |= matches!(event.kind, Some(Kind::ResponseDone(_)));
+        }
+        meter.add(1);
+        if done { Ok(None) } else { Err("a stream ended before its turn".into()) }
+    }
+}
+
+impl Caller for Queued {
+    async fn call(&mut self, meter: &Meter) -> Result<Option<Duration>> {
+        self.client.start(StartRequest { background: true, ..start(self.question.clone()) }).await?;
+        meter.add(1);
+        Ok(None)
     }
 }
 

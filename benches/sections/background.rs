@@ -80,7 +80,8 @@ async fn queued(bench: &Bench, stage: &Stage, callers: usize, rates: &mut Rates)
 impl Rates {
     fn figures(self, callers: usize) -> Vec<Figure> {
         let Rates { direct, queued, through, direct_us, through_us } = self;
-        let figure = |what: &str, unit, values| Figure::new(SECTION, format!("{callers} callers: {what}"), unit, values);
+        let figure =
+            |what: &str, unit, values| Figure::new(SECTION, format!("{callers} callers: {what}"), unit, values);
         let share = ratios(&through, &direct);
         vec![
             figure("direct turns, streamed", Unit::PerSecond, direct),

@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod background;
 mod branches;
 mod contest;
 mod fixture;
@@ -26,6 +27,8 @@ pub(crate) enum Section {
     Turns,
     /// Streams: time to the first event, chunks a second, memory of idle ones.
     Streams,
+    /// Background turns a second, beside direct ones.
+    Background,
     /// What limits, breaker and retries cost where nothing goes wrong, and what comes through at twice the allowed rate.
     Forwarding,
     /// What a round of tools adds to a turn, over its two hops over the network.
@@ -38,8 +41,15 @@ pub(crate) enum Section {
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 6] =
-        [Section::Turns, Section::Streams, Section::Forwarding, Section::Tools, Section::Growth, Section::Startup];
+    pub(crate) const USUAL: [Section; 7] = [
+        Section::Turns,
+        Section::Background,
+        Section::Streams,
+        Section::Forwarding,
+        Section::Tools,
+        Section::Growth,
+        Section::Startup,
+    ];
 
     /// Measures it.
     pub(crate) async fn run(self, bench: &Bench) -> Result<Vec<Figure>> {
@@ -60,6 +70,7 @@ impl Section {
                 figures.extend(branches::run(bench).await?);
                 Ok(figures)
             }
+            Section::Background => background::run(bench).await,
             Section::Forwarding => forwarding::run(bench).await,
             Section::Tools => tools::run(bench).await,
             Section::Startup => startup::run(bench).await,
@@ -73,6 +84,7 @@ impl fmt::Display for Section {
             Section::Floors => "floors",
             Section::Turns => "turns",
             Section::Streams => "streams",
+            Section::Background => "background",
             Section::Forwarding => "forwarding",
             Section::Tools => "tools",
             Section::Growth => "growth",

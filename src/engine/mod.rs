@@ -232,7 +232,7 @@ impl Engine {
     /// Runs a turn, or finds the one that the same request made before.
     pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         if let Some(url) = &request.callback_url {
-            self.check_callback(url)?;
+            self.shared.check_callback(url)?;
         }
         let Some(key) = request.request.clone() else { return self.start(request, caller).await };
         let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();
@@ -305,14 +305,15 @@ impl Engine {
         let Some((id, fingerprint)) = shared.store.request(&key.id).map_err(failures::store)? else {
             return Ok(Repeated::No);
         };
-        if fingerprint != key.fingerprint {
-            return Err(failures::request_id_reused(id));
-        }
-        if let Some(live) = shared.background_turn(id).await? {
-            return Ok(Repeated::InFlight(live));
-        }
-        let ended = shared.store.turn(id).map_err(failures::store)?;
-        Ok(ended.map_or(Repeated::No, |ended| Repeated::Ended(Box::new(ended))))
+        let found = match shared.background_turn(id).await? {
+            Some(live) => Repeated::InFlight(live),
+            None => match shared.store.turn(id).map_err(failures::store)? {
+                Some(ended) if ended.turn.conversation_id.is_some() => Repeated::Ended(Box::new(ended)),
+                // It gave its request id free.
+                Some(_) | None => return Ok(Repeated::No),
+            },
+        };
+        if fingerprint == key.fingerprint { Ok(found) } else { Err(failures::request_id_reused(id)) }
     }
 
     /// A turn in flight, as this caller wants it.

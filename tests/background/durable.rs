@@ -228,9 +228,10 @@ async fn a_server_that_is_drained_hands_its_turns_to_the_next_one() {
     let unary = soon(unary).await.expect("no panic").expect_err("it goes on later");
     soon(stopped).await.expect("no panic").expect("a good end");
 
-    let shutting_down = (Code::Unavailable, "SHUTTING_DOWN".to_owned());
-    for status in [reader.error(), patient.error(), &unary] {
-        assert_eq!(told(status), shutting_down);
+    for (status, code) in
+        [(reader.error(), Code::Aborted), (patient.error(), Code::Unavailable), (&unary, Code::Unavailable)]
+    {
+        assert_eq!(told(status), (code, "SHUTTING_DOWN".to_owned()));
     }
     assert_eq!(names(&patient.events), ["turn_queued", "turn_conflict"]);
     assert_eq!(joined(&reader.events), "one two ");

@@ -83,12 +83,18 @@ impl Shared {
         request: TurnRequest,
         after: Option<TurnId>,
     ) -> Result<Turn, Failure> {
+        let policy = request.concurrency;
         let job = self.job_of(id, request, after, None).await?;
         self.store.add_jobs(std::slice::from_ref(&job)).await.map_err(failures::store)?;
         let turn = self.opening_of(&job);
         self.line_up(&job, &turn.model);
         self.background.sooner.notify_one();
         self.pump();
+        if let Some(before) = after.filter(|_| policy == Concurrency::Enqueue)
+            && let Err(failure) = self.tell(before, id, policy).await
+        {
+            tracing::warn!(reason = ?failure.reason, "a turn was not told of the one that waits for it");
+        }
         Ok(turn)
     }
 

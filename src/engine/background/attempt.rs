@@ -121,7 +121,8 @@ impl Shared {
         let timeout = self.options.turn_timeout;
         let terms = Terms {
             id: job.turn_id,
-            stream: true,
+            // Nobody reads the pieces of a batch.
+            stream: job.batch.is_none(),
             require_head: matches!(request.base, Base::Append { require_head: true, .. }),
             deadline: Instant::now() + timeout,
             timeout: Some(timeout),
@@ -231,12 +232,18 @@ impl Shared {
         live.log.close();
         *live.sealed.lock().await = true;
         let at = ids::now();
+        let closing = live.closing();
+        // What it was to run on may never have been made.
+        let is_known = |id: &ConversationId| {
+            self.store.version(*id).is_ok_and(|found| found.is_some()) || self.store.was_deleted(id.turn()) != Ok(false)
+        };
         let turn = Turn {
             state,
             error: Some(failure),
             completed_at: Some(at),
             last_sequence: live.log.len() + 1,
-            ..live.closing()
+            parent_id: closing.parent_id.filter(is_known),
+            ..closing
         };
         if let Some(job) = job {
             let parent = turn.parent_id.and_then(|id| self.store.version(id).ok().flatten());

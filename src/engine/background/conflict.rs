@@ -8,10 +8,26 @@ use super::*;
 use crate::domain::request::TurnRequest;
 
 /// What became of the turns that were in flight.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::engine) struct Conflict {
     /// The turn that the new one waits for, or whose place it takes.
     pub(in crate::engine) with: Option<TurnId>,
+    /// The new one was told of in the logs of those that it stopped.
+    _coming: Option<Coming>,
+}
+
+/// Until it is dropped, whoever asks for this turn waits.
+struct Coming {
+    shared: Arc<Shared>,
+    id: TurnId,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        if let Some(coming) = self.shared.background.lock().coming.remove(&self.id) {
+            coming.cancel();
+        }
+    }
 }
 
 impl Shared {
@@ -40,8 +56,7 @@ impl Shared {
             return Ok(Conflict::default());
         };
         if policy == Concurrency::Enqueue {
-            self.tell(newest, id, policy).await?;
-            return Ok(Conflict { with: Some(newest) });
+            return Ok(Conflict { with: Some(newest), _coming: None });
         }
         let ground = if oldest == named.turn() { self.parent_of(oldest).await? } else { Some(named) };
         if policy == Concurrency::Rollback {
@@ -49,6 +64,7 @@ impl Shared {
             // What is stopped is not to be stopped for nothing.
             self.rehearse(id, request.clone()).await?;
         }
+        let coming = self.announce(id);
         // The newest first: nobody comes forward that is stopped next.
         for turn in chain.iter().rev() {
             self.tell(*turn, id, policy).await?;
@@ -57,7 +73,12 @@ impl Shared {
         if policy == Concurrency::Interrupt {
             set_base(&mut request.base, self.newest_made(&chain)?.or(ground));
         }
-        Ok(Conflict { with: Some(oldest) })
+        Ok(Conflict { with: Some(oldest), _coming: Some(coming) })
+    }
+
+    fn announce(self: &Arc<Shared>, id: TurnId) -> Coming {
+        self.background.lock().coming.insert(id, CancellationToken::new());
+        Coming { shared: self.clone(), id }
     }
 
     /// The turns in flight on a version, or on what comes of such a turn: each on the result of the one before. Of several
@@ -86,7 +107,12 @@ impl Shared {
     }
 
     /// Notes in the log of a turn in flight what a newer one wants of it.
-    async fn tell(self: &Arc<Shared>, id: TurnId, other: TurnId, policy: Concurrency) -> Result<(), Failure> {
+    pub(in crate::engine) async fn tell(
+        self: &Arc<Shared>,
+        id: TurnId,
+        other: TurnId,
+        policy: Concurrency,
+    ) -> Result<(), Failure> {
         if let Some(live) = self.background_turn(id).await? {
             live.log.note(ids::now(), EventKind::TurnConflict { other, policy, newcomer: false });
             if live.is_held() {

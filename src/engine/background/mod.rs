@@ -14,6 +14,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 pub(super) use self::conflict::Conflict;
@@ -31,6 +32,7 @@ use crate::domain::{
     request::{Base, Concurrency},
     turn::BackgroundState,
 };
+use crate::store::Ended;
 
 /// How background turns are run.
 #[derive(Debug, Clone)]
@@ -64,6 +66,8 @@ struct State {
     /// Those that run, or that somebody looks at.
     held: HashMap<TurnId, Held>,
     phase: Phase,
+    /// Turns that others were told of before they are there.
+    coming: HashMap<TurnId, CancellationToken>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +89,7 @@ struct Held {
 impl Background {
     pub(super) fn new(options: BackgroundOptions) -> Background {
         let queue = Queue::new(options.limits);
-        let state = State { queue, held: HashMap::new(), phase: Phase::Closed };
+        let state = State { queue, held: HashMap::new(), phase: Phase::Closed, coming: HashMap::new() };
         let orders = std::array::from_fn(|_| tokio::sync::Mutex::default());
         Background { state: Mutex::new(state), sooner: Notify::new(), options, orders }
     }
@@ -118,6 +122,14 @@ impl Background {
     /// Begins no turns of a batch until it goes on.
     pub(super) fn pause_batch(&self, batch: BatchId, paused: bool) {
         self.lock().queue.pause_batch(batch, paused);
+    }
+
+    /// Waits for a turn that others were told of before it is there.
+    async fn arrived(&self, id: TurnId) {
+        let coming = self.lock().coming.get(&id).cloned();
+        if let Some(coming) = coming {
+            coming.cancelled().await;
+        }
     }
 
     fn max_attempts(&self, job: &Job) -> u32 {
@@ -204,6 +216,7 @@ impl Shared {
 
     /// The background turn with this id, to be read or run; `None`: it has ended, or is none.
     pub(super) async fn background_turn(self: &Arc<Shared>, id: TurnId) -> Result<Option<Arc<Live>>, Failure> {
+        self.background.arrived(id).await;
         if let Some(live) = self.registry.get(id) {
             return Ok(Some(live));
         }
@@ -222,7 +235,7 @@ impl Shared {
         let live = Live::background(self.opening_of(job), events, job.request.request.clone());
         let live = Arc::new(live.seen_in(self.tree_of(job)));
         let mut state = self.background.lock();
-        let State { queue, held, phase } = &mut *state;
+        let State { queue, held, phase, .. } = &mut *state;
         if !queue.contains(job.turn_id) {
             return None;
         }
@@ -246,6 +259,7 @@ impl Shared {
 
     /// How a turn stands that is in flight; one that waits is not kept in memory for that. `None`: it has ended, or is none.
     pub(super) async fn waiting_turn(self: &Arc<Shared>, id: TurnId) -> Result<Option<Turn>, Failure> {
+        self.background.arrived(id).await;
         if let Some(live) = self.registry.get(id) {
             if !self.store.has_ended(id).map_err(failures::store)? {
                 return Ok(Some(live.snapshot()));
@@ -347,8 +361,8 @@ impl Shared {
                 return Ok(Ahead::Made(made));
             }
             let ended = self.store.turn(after).map_err(failures::store)?;
-            match ended.and_then(|ended| ended.turn.parent_id) {
-                Some(parent) => after = parent.turn(),
+            match ended.and_then(|ended| before(&ended)) {
+                Some(before) => after = before,
                 None => return Ok(Ahead::Nothing),
             }
         }
@@ -374,6 +388,15 @@ enum Ahead {
 /// The turn that a job was asked to follow.
 fn follows(job: &Job) -> Option<TurnId> {
     job.state.after.filter(|_| job.request.concurrency == Concurrency::Enqueue)
+}
+
+/// The turn that made what a turn ran on that made nothing itself, or would have made it.
+fn before(ended: &Ended) -> Option<TurnId> {
+    let followed = ended.events.iter().find_map(|event| match event.kind {
+        EventKind::TurnQueued { after, .. } => after,
+        _ => None,
+    });
+    ended.turn.parent_id.map(ConversationId::turn).or(followed)
 }
 
 /// What a job runs on, as far as that can be told before: the version may be one that is still to be made.

@@ -130,7 +130,7 @@ impl Queue {
         self.slots.contains_key(&id)
     }
 
-    /// Whether a turn runs, or has been taken out to be ended.
+    /// Whether a turn runs.
     pub(super) fn runs(&self, id: TurnId) -> bool {
         self.slots.get(&id).is_some_and(|slot| matches!(slot.place, Place::Running | Place::Leaving))
     }

@@ -104,6 +104,46 @@ fn a_turn_that_waits_anywhere_can_be_taken_out() {
 }
 
 #[test]
+fn those_behind_a_turn_that_is_taken_out_wait_for_the_one_before() {
+    let mut queue = queue(10, 10, 10);
+    let behind = |number, before| {
+        let before = id(before);
+        Waiting { after: Some(before), base: Some(before.conversation()), ..turn(number, "") }
+    };
+    queue.insert(behind(2, 1), true, NOW);
+    queue.insert(behind(3, 2), true, NOW);
+    assert_eq!(queue.newest_on(id(2).conversation()), Some(id(3)));
+    assert!(queue.take_waiting(id(2)));
+    queue.ended(id(2), NOW);
+    assert_eq!(next(&mut queue), None, "1 has not ended");
+    assert_eq!((queue.newest_on(id(1).conversation()), queue.newest_on(id(2).conversation())), (Some(id(3)), None));
+    queue.ended(id(1), NOW);
+    assert_eq!(next(&mut queue), Some(3));
+    queue.wait_for(id(3), id(0));
+    assert_eq!(next(&mut queue), None);
+    queue.ended(id(0), NOW);
+    assert_eq!(next(&mut queue), Some(3));
+    queue.ended(id(3), NOW);
+    assert_eq!((queue.len(), queue.newest_on(id(1).conversation())), (0, None));
+}
+
+#[test]
+fn of_a_busy_tree_the_highest_priority_goes_on() {
+    let mut queue = queue(10, 10, 1);
+    let tree = ConversationId(Uuid::from_u128(77));
+    for (number, priority) in [(1, 0), (2, -5), (3, 0), (4, 5)] {
+        queue.insert(Waiting { priority, root: tree, ..turn(number, "") }, false, NOW);
+    }
+    let mut order = Vec::new();
+    while let Some(number) = next(&mut queue) {
+        assert_eq!(next(&mut queue), None, "the tree is busy");
+        order.push(number);
+        queue.ended(id(number), NOW);
+    }
+    assert_eq!(order, [4, 1, 3, 2]);
+}
+
+#[test]
 fn a_batch_runs_as_many_as_it_may() {
     let mut queue = queue(100, 100, 100);
     let batch = BatchId(Uuid::from_u128(1));
