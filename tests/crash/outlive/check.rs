@@ -10,7 +10,7 @@ use causerie::proto::{
 };
 
 use super::{
-    Stage, hooks,
+    Stage, batches, hooks,
     known::{Known, is_terminal, lock, version_of},
     watch::{self, Watcher, ends_turn},
 };
@@ -32,6 +32,7 @@ pub(super) struct Ended {
     events: usize,
     revisions: usize,
     deliveries: usize,
+    items: usize,
 }
 
 impl Ended {
@@ -41,8 +42,11 @@ impl Ended {
         for turn in self.turns.values() {
             *states.entry(turn.state().as_str_name()).or_default() += 1;
         }
-        let Ended { turns: _, events, revisions, deliveries } = self;
-        format!("turns {states:?}, {events} events read across kills, {revisions} revisions, {deliveries} deliveries")
+        let Ended { turns: _, events, revisions, deliveries, items } = self;
+        format!(
+            "turns {states:?}, {events} events read across kills, {revisions} revisions, {deliveries} deliveries, \
+             {items} items of batches"
+        )
     }
 }
 
@@ -95,6 +99,8 @@ pub(super) async fn at_end(process: &Process, stage: &Stage) -> Ended {
         assert!(ends.contains(&turn.state()), "{accepted:?} ended so: {turn:?}");
         turns.insert(id.clone(), turn);
     }
+    let mut batching = batches::Client::new(process.channel().await);
+    batches::finish(&mut batching, &stage.batches).await;
     // Those that nobody was told of, too: they are run all the same.
     let all = finished_log(process, &mut client).await;
     turns.extend(stored(&mut client, &all.changes, &accepted).await);
@@ -111,7 +117,8 @@ pub(super) async fn at_end(process: &Process, stage: &Stage) -> Ended {
     }
     versions(&mut client, &turns, &accepted).await;
     let deliveries = hooks::arrived(&stage.receiver, &all.changes, &accepted).await;
-    Ended { turns, events, revisions: all.changes.len(), deliveries }
+    let items = batches::finished(&mut batching, &stage.batches, &turns, &all.changes).await;
+    Ended { turns, events, revisions: all.changes.len(), deliveries, items }
 }
 
 const DOOMED: [State; 3] = [State::Completed, State::Incomplete, State::Cancelled];
@@ -191,7 +198,7 @@ fn readers(known: &Mutex<Known>, logs: &BTreeMap<String, Vec<proto::Event>>) -> 
 /// Of each turn at most one acceptance, first, attempts in order, and one end, last.
 fn changes(changes: &[proto::Change], turns: &BTreeMap<String, proto::Turn>) {
     let mut by_turn: BTreeMap<&str, Vec<&proto::Change>> = BTreeMap::new();
-    for change in changes {
+    for change in changes.iter().filter(|change| change.kind() != ChangeKind::BatchEnded) {
         by_turn.entry(&change.turn_id).or_default().push(change);
     }
     let known: BTreeSet<&str> = turns.keys().map(String::as_str).collect();

@@ -103,12 +103,13 @@ fn due(changes: &[proto::Change], accepted: &BTreeMap<String, Accepted>) -> BTre
     let revisions = |wanted: &dyn Fn(&&proto::Change) -> bool| {
         changes.iter().filter(wanted).map(|change| change.revision).collect::<BTreeSet<_>>()
     };
+    let is_end = |change: &&proto::Change| ends_turn(change) || change.kind() == ChangeKind::BatchEnded;
     let called = |change: &&proto::Change| {
         ends_turn(change) && accepted.get(&change.turn_id).is_some_and(|accepted| accepted.callback)
     };
     [
-        (ENDS, revisions(&|change| ends_turn(change))),
-        (WHOLE, revisions(&|change| ends_turn(change))),
+        (ENDS, revisions(&is_end)),
+        (WHOLE, revisions(&is_end)),
         (STEPS, revisions(&|change| STEP_KINDS.contains(&change.kind()))),
         (CALLBACK, revisions(&called)),
     ]
@@ -138,7 +139,8 @@ fn first_of_each(told: impl Iterator<Item = i64>) -> Vec<i64> {
 
 fn in_order(told: &[i64], changes: &BTreeMap<i64, &proto::Change>) {
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
-    for revision in told {
+    let of_trees = told.iter().filter(|revision| !changes[revision].root_id.is_empty());
+    for revision in of_trees {
         let root = &changes[revision].root_id;
         let before = newest.insert(root, *revision);
         assert!(before.is_none_or(|before| before < *revision), "{root}: {revision} after {before:?}");

@@ -3,6 +3,7 @@
 //!
 //! Variables as in the other kill test.
 
+mod batches;
 mod check;
 mod hooks;
 mod known;
@@ -12,11 +13,12 @@ mod watch;
 
 use std::sync::{Arc, Mutex};
 
-use causerie::proto::{self, watch_service_client::WatchServiceClient};
+use causerie::proto::watch_service_client::WatchServiceClient;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use self::{
+    batches::Batches,
     known::{Known, lock},
     watch::{Watcher, watchers},
 };
@@ -44,6 +46,7 @@ struct Stage {
     /// What callers need besides.
     means: submit::Means,
     receiver: ScriptedProvider,
+    batches: Arc<Mutex<Batches>>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +62,7 @@ async fn what_was_accepted_ends_once() {
     hooks::configure(&mut flags, dir.path());
     let tools = ["first", "second"].map(|name| tool(http_tool(name, &peer, &format!("/{name}")))).into();
     let means = submit::Means { tools, callback_url: hooks::callback(&receiver) };
-    let stage = Stage { flags, known: Arc::default(), watchers: watchers(), means, receiver };
+    let stage = Stage { flags, known: Arc::default(), watchers: watchers(), means, receiver, batches: Arc::default() };
     let rounds = rounds("CAUSERIE_KILL_ROUNDS", 5);
     for round in 0..rounds {
         if dice.one_in(3) {
@@ -100,6 +103,9 @@ async fn load_and_kill(process: Process, stage: &Stage, dice: &mut Dice) {
         let (client, known, dice) = (process.client().await, Arc::clone(&stage.known), Dice::new(dice.number()));
         tasks.spawn(submit::work(client, known, stage.means.clone(), dice));
     }
+    let (client, dice_of_batches) = (batches::Client::new(process.channel().await), Dice::new(dice.number()));
+    let (batches, known) = (Arc::clone(&stage.batches), Arc::clone(&stage.known));
+    tasks.spawn(async move { batches::work(client, &batches, &known, dice_of_batches).await });
     random_moment(5 + dice.below(LOAD_MS)).await;
     process.kill();
     while let Some(task) = tasks.join_next().await {

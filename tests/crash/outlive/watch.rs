@@ -109,5 +109,5 @@ pub(super) async fn until(client: &mut Client, watcher: &Mutex<Watcher>, revisio
 
 /// The newest revision.
 pub(super) async fn newest(client: &mut Client) -> i64 {
-    client.get_revisions(()).await.expect("an answer").into_inner().newest
+    client.get_revisions(proto::GetRevisionsRequest {}).await.expect("an answer").into_inner().newest
 }
