@@ -73,6 +73,12 @@ pub(crate) struct Scale {
     pub(crate) branches: usize,
     /// Conversations in the store that is started.
     pub(crate) conversations: usize,
+    /// Readers of one turn at once.
+    pub(crate) readers: usize,
+    /// Watchers at once.
+    pub(crate) watchers: usize,
+    /// Turns a second of which a watcher is told.
+    pub(crate) watched_rate: f64,
     /// How long a rate limit is watched, twice.
     pub(crate) minute: Duration,
 }
@@ -132,6 +138,9 @@ impl Scale {
             depths: vec![10, 100, 1_000, 10_000],
             branches: 1_000,
             conversations: 100_000,
+            readers: 10_000,
+            watchers: 1_000,
+            watched_rate: 5_000.0,
             minute: Duration::from_secs(61),
         }
     }
@@ -147,6 +156,9 @@ impl Scale {
             depths: vec![10, 100],
             branches: 200,
             conversations: 2_000,
+            readers: 200,
+            watchers: 50,
+            watched_rate: 500.0,
             minute: Duration::from_secs(2),
         }
     }

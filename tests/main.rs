@@ -62,5 +62,6 @@ mod upstream_openai;
 mod upstream_order;
 mod upstream_requests;
 mod upstream_transport;
+mod watch;
 mod webhooks;
 mod window;

@@ -190,6 +190,32 @@ async fn a_reader_that_lags_gets_merged_deltas_and_loses_nothing() {
     server.stop().await;
 }
 
+/// A thousand who came to read and don't: neither the provider nor who does read waits for them.
+#[tokio::test]
+async fn a_thousand_readers_that_do_not_read_hold_up_no_turn() {
+    const READERS: usize = 1000;
+    let server = TestServer::start().await;
+    let words: String = (0..2000).map(|n| format!("{n} ")).collect();
+    let mut reply = Reply::text(&words);
+    let gate = reply.gate();
+    server.provider.reply(reply);
+    let mut caller = watch(&server.client().await, run(start("Count"))).await;
+    let turn_id = caller.started().await;
+    let mut idle = Vec::new();
+    while idle.len() < READERS {
+        let client = server.client().await;
+        for _ in 0..READERS / 4 {
+            idle.push(watch(&client, resume(&turn_id, 0)).await);
+        }
+    }
+    gate.open();
+    let seen = caller.rest().await;
+    assert_whole(&seen.events);
+    assert_eq!(joined(&seen.events), words);
+    drop(idle);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn silence_is_broken_by_heartbeats_that_are_not_in_the_log() {
     let server = TestServer::with(&[("events.heartbeat", "1s")]).await;

@@ -1,8 +1,10 @@
 //! What this binary is when it is started as a helper.
 
 mod canned;
+mod crowd;
 mod hop;
 mod limited;
+mod paced;
 mod provider;
 mod tool;
 
@@ -34,6 +36,12 @@ pub(crate) const LIMITED: &str = "limited";
 /// A hop that forwards, appends and shares an fdatasync. Arguments: the provider's address, the file.
 pub(crate) const HOP: &str = "hop";
 
+/// A provider with one stream at a steady pace.
+pub(crate) const PACED: &str = "paced";
+
+/// Many who read. Argument: the service.
+pub(crate) const CROWD: &str = "crowd";
+
 /// A tool's server.
 pub(crate) const TOOL: &str = "tool";
 
@@ -54,6 +62,8 @@ pub(crate) fn play(role: &str) -> Result<()> {
             PROVIDER => provider::serve(listener).await,
             TOOL => tool::serve(listener).await,
             LIMITED => limited::serve(listener).await,
+            PACED => paced::serve(listener).await,
+            CROWD => crowd::serve(listener, arguments.next().ok_or("the service's address is missing")?).await,
             HOP => {
                 let upstream: SocketAddr = arguments.next().ok_or("the provider's address is missing")?.parse()?;
                 let file = arguments.next().ok_or("the file is missing")?;

@@ -3,14 +3,17 @@
 mod background;
 mod branches;
 mod contest;
+mod crowd;
 mod fixture;
 mod forwarding;
 mod growth;
 mod idle;
+mod readers;
 mod startup;
 mod streams;
 mod tools;
 mod turns;
+mod watch;
 
 use std::fmt;
 
@@ -33,6 +36,10 @@ pub(crate) enum Section {
     Forwarding,
     /// What a round of tools adds to a turn, over its two hops over the network.
     Tools,
+    /// Ten thousand readers of one turn: whether they hold it up, and what they cost.
+    Readers,
+    /// How long after a turn's acknowledgement a watcher is told of it, and what a thousand watchers cost.
+    Watch,
     /// What a turn costs at turn 10 and at turn 10,000, and the thousandth branch.
     Growth,
     /// Start-up with many conversations.
@@ -41,12 +48,14 @@ pub(crate) enum Section {
 
 impl Section {
     /// All that is measured if nothing is named. The floors are measured along with what stands on them.
-    pub(crate) const USUAL: [Section; 7] = [
+    pub(crate) const USUAL: [Section; 9] = [
         Section::Turns,
         Section::Background,
         Section::Streams,
         Section::Forwarding,
         Section::Tools,
+        Section::Readers,
+        Section::Watch,
         Section::Growth,
         Section::Startup,
     ];
@@ -73,6 +82,8 @@ impl Section {
             Section::Background => background::run(bench).await,
             Section::Forwarding => forwarding::run(bench).await,
             Section::Tools => tools::run(bench).await,
+            Section::Readers => readers::run(bench).await,
+            Section::Watch => watch::run(bench).await,
             Section::Startup => startup::run(bench).await,
         }
     }
@@ -87,6 +98,8 @@ impl fmt::Display for Section {
             Section::Background => "background",
             Section::Forwarding => "forwarding",
             Section::Tools => "tools",
+            Section::Readers => "readers",
+            Section::Watch => "watch",
             Section::Growth => "growth",
             Section::Startup => "startup",
         })

@@ -250,12 +250,15 @@ fn faults_of_the_file_name_line_and_key() {
 #[test]
 fn no_setting_takes_a_section_or_a_list_for_a_value() {
     for Row { key, .. } in Config::describe() {
-        let is_list = matches!(key.as_str(), "fallback_models" | "tools.http.allow");
+        let is_list =
+            matches!(key.as_str(), "fallback_models" | "tools.http.allow" | "http.cors_origins" | "http.hosts");
+        let element = if key == "http.cors_origins" { "https://a" } else { "a" };
+        let list = format!("[\"{element}\"]");
         for (value, part) in [
             ("{}", "is a value, not a section"),
             ("[{}]", "is a value, not a section"),
             ("[[1]]", "must be a list of texts, or of sections, not of both"),
-            ("[\"a\"]", if is_list { "" } else { "must be a text in quotes, a number, true or false, not a list" }),
+            (&list, if is_list { "" } else { "must be a text in quotes, a number, true or false, not a list" }),
         ] {
             let loaded = Config::load(&file(&format!("{key} = {value}")));
             let found = loaded.err().map(|error| error.to_string()).unwrap_or_default();
@@ -282,4 +285,17 @@ fn names_follow_from_keys() {
     assert_eq!(row.variable, "CAUSERIE_PROVIDERS_MISTRAL_KEY_ENV");
     let unique: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.flag).collect();
     assert_eq!(unique.len(), rows.len(), "two settings share a flag");
+}
+
+#[test]
+fn origins_are_written_as_browsers_write_them() {
+    let one = |text: &str| Config::load(&flags(&[("http.cors_origins", text)])).map(|config| config.http.cors_origins);
+    let origins = one("https://app.example.com,http://localhost:3000").expect("both are origins");
+    assert_eq!(origins, ["https://app.example.com", "http://localhost:3000"]);
+    for wrong in ["*", "null", "app.example.com", "https://app.example.com/", "https://App.example.com", "http://a:80"]
+    {
+        assert!(one(wrong).is_err(), "{wrong}");
+    }
+    let hosts = Config::load(&flags(&[("http.hosts", "Chat.Example.com,b:8443")])).expect("both are hosts").http.hosts;
+    assert_eq!(hosts, ["chat.example.com", "b:8443"]);
 }

@@ -232,7 +232,7 @@ impl Engine {
     /// Runs a turn, or finds the one that the same request made before.
     pub async fn submit(&self, request: TurnRequest, caller: Caller) -> Result<Submitted, Failure> {
         if let Some(url) = &request.callback_url {
-            self.check_callback(url)?;
+            self.shared.check_callback(url)?;
         }
         let Some(key) = request.request.clone() else { return self.start(request, caller).await };
         let shard = self.shared.hasher.hash_one(&key.id) as usize % self.shared.preparing.len();

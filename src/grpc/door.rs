@@ -2,12 +2,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`front`] | tells the kinds of requests apart; outermost, it translates what the layers and handlers say in gRPC |
-//! | [`guard`] | who may ask: the names of this server, the pages that are allowed; innermost, so that a refusal is a call too |
-//! | [`plain`] | what plain HTTP can ask for |
+//! | `front` | tells the kinds of requests apart; outermost, it translates what the layers and handlers say in gRPC |
+//! | `guard` | who may ask: the names of this server, the pages that are allowed; innermost, so that a refusal is a call too |
+//! | `plain` | what plain HTTP can ask for |
 //!
 //! A plain answer passes the same layers as a gRPC call: it has an id, a line in the log, a deadline, a slot among the calls in
-//! flight. To them it looks like one, with its status in headers or trailers; [`front`] makes HTTP of it.
+//! flight. To them it looks like one, with its status in headers or trailers; `front` makes HTTP of it.
 
 mod answer;
 mod events;

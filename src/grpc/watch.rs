@@ -45,7 +45,10 @@ impl WatchService for Watch {
         Ok(Response::new(Box::pin(answers(watcher, self.heartbeat, call))))
     }
 
-    async fn get_revisions(&self, _: Request<()>) -> Result<Response<proto::Revisions>, Status> {
+    async fn get_revisions(
+        &self,
+        _: Request<proto::GetRevisionsRequest>,
+    ) -> Result<Response<proto::Revisions>, Status> {
         Ok(Response::new(convert::change::write_revisions(self.engine.revisions())))
     }
 }

@@ -9,10 +9,10 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Charge, Commit, Ended, Ending, Error, JobEnd, Options, Store, Stored};
+use super::{Begun, Charge, Commit, Ended, Ending, Error, JobEnd, NewItem, Options, Store, Stored, Taken};
 use crate::domain::{
-    Change, ChangeKind, ConversationId, EntryDraft, Event, EventKind, Job, JobState, Settings, Spend, Time, Turn,
-    TurnId, TurnState, Usage, Version,
+    Batch, BatchId, BatchOptions, BatchTally, Change, ChangeKind, ConversationId, EntryDraft, Event, EventKind,
+    Failure, Job, JobState, Reason, Settings, Spend, Time, Turn, TurnId, TurnState, Usage, Version,
     request::{Base, Concurrency, Forwarding, Overrides, RequestKey, ToolUse, TurnRequest},
 };
 
@@ -25,6 +25,8 @@ struct Run {
     clock: u64,
     versions: Vec<Stored>,
     jobs: Vec<Job>,
+    /// The batch that items go into, and how many it has.
+    batch: Option<(BatchId, u32)>,
     /// How many writes there were when so many changes were acknowledged.
     acknowledged: Vec<(usize, u64)>,
 }
@@ -172,8 +174,58 @@ impl Run {
             let (created_at, state) = (self.now(), JobState::default());
             jobs.push(Job { turn_id, request, root, created_at, batch: None, state });
         }
-        self.store.add_jobs(&jobs).await.expect("added");
+        match self.batch {
+            Some((id, _)) => self.take(id, &mut jobs).await,
+            None => self.store.add_jobs(&jobs).await.expect("added"),
+        }
         self.jobs.extend(jobs);
+    }
+
+    /// Takes jobs into a batch, and an item that is refused.
+    async fn take(&mut self, id: BatchId, jobs: &mut [Job]) {
+        let mut items = Vec::new();
+        for job in jobs.iter_mut() {
+            // Items are told apart by their index alone.
+            job.request.request = None;
+            job.batch = Some((id, self.next_index()));
+            items.push(NewItem::Job(Box::new(job.clone())));
+        }
+        let failure = Failure::new(Reason::InvalidRequest, "is wrong");
+        items.push(NewItem::Refused { index: self.next_index(), failure, at: self.now() });
+        let taken = self.store.add_items(id, &items).await.expect("taken");
+        assert!(taken.iter().all(|taken| *taken == Taken::New));
+        let again = self.store.add_items(id, &items).await.expect("known");
+        assert!(again.iter().all(|taken| *taken == Taken::Known));
+    }
+
+    fn next_index(&mut self) -> u32 {
+        let (_, index) = self.batch.as_mut().expect("there is a batch");
+        *index += 1;
+        *index
+    }
+
+    /// Begins a batch, or takes no more items into the one there is.
+    async fn batch(&mut self) {
+        match self.batch.take() {
+            Some((id, _)) => {
+                let cancel = self.one_in(2);
+                self.store.close_batch(id, cancel, self.now()).await.expect("closed");
+            }
+            None => {
+                let id = BatchId(self.id().0);
+                let options = BatchOptions {
+                    request_id: Some(id.to_string()),
+                    max_concurrency: 1,
+                    priority: 0,
+                    description: String::new(),
+                };
+                let batch = Batch::new(id, options, self.now());
+                assert_eq!(self.store.begin_batch(batch.clone(), [1; 16]).await, Ok(Begun::New));
+                let again = Batch { id: BatchId(self.id().0), ..batch };
+                assert_eq!(self.store.begin_batch(again, [2; 16]).await, Ok(Begun::Before(id, [1; 16])));
+                self.batch = Some((id, 0));
+            }
+        }
     }
 
     async fn work(&mut self) {
@@ -220,7 +272,7 @@ impl Run {
     }
 
     async fn act(&mut self) {
-        match self.below(12) {
+        match self.below(13) {
             0..3 => {
                 let (id, parent) = (self.id(), self.parent());
                 self.commit(id, parent, None).await;
@@ -233,6 +285,7 @@ impl Run {
             4..6 => self.queue().await,
             6..10 => self.work().await,
             10 => self.delete().await,
+            11 => self.batch().await,
             _ => {
                 let Some(stored) = self.parent() else { return };
                 let at = (!self.one_in(3)).then(|| self.now());
@@ -277,6 +330,7 @@ fn recovered(path: &Path, writes: &Writes) -> Store {
 fn check(store: &Store, changes: &[Change]) {
     let mut exist = BTreeSet::new();
     let (mut queued, mut over, mut failed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    let mut batches = BTreeSet::new();
     for change in changes {
         let id = change.turn_id;
         match change.kind {
@@ -286,7 +340,7 @@ fn check(store: &Store, changes: &[Change]) {
             ChangeKind::TurnEnded => assert!(over.insert(id) && failed.insert(id), "{id} ended twice"),
             ChangeKind::VersionCreated => assert!(over.insert(id) && exist.insert(id), "{id} ended twice"),
             ChangeKind::VersionDeleted => assert!(exist.remove(&id), "{id} was deleted twice"),
-            ChangeKind::BatchEnded => panic!("there are no batches"),
+            ChangeKind::BatchEnded => assert!(batches.insert(change.batch), "a batch ended twice"),
         }
     }
     queued.retain(|id, _| !over.contains(id));
@@ -295,7 +349,7 @@ fn check(store: &Store, changes: &[Change]) {
     assert_eq!(found.collect::<BTreeMap<_, _>>(), queued);
     for job in &jobs {
         let request = store.request(&job.turn_id.to_string()).expect("readable");
-        assert_eq!(request, Some((job.turn_id, [1; 16])));
+        assert_eq!(request, job.batch.is_none().then_some((job.turn_id, [1; 16])));
     }
     let mut found = BTreeSet::new();
     for root in store.roots(None, usize::MAX).expect("readable") {
@@ -308,6 +362,7 @@ fn check(store: &Store, changes: &[Change]) {
         assert!(there || store.was_deleted(*id).expect("readable"), "{id} is lost");
     }
     check_lifetimes(store);
+    check_batches(store, &batches, &over);
 }
 
 /// A tree that has a lifetime is found when it is over, and nothing else is.
@@ -325,6 +380,51 @@ fn check_lifetimes(store: &Store) {
     }
 }
 
+/// When all of a batch were sent is written nowhere: if a crash keeps it from ending then, it ends with its newest result.
+fn timeless(changes: &[Change]) -> Vec<Change> {
+    let mut changes = changes.to_vec();
+    for change in changes.iter_mut().filter(|change| change.kind == ChangeKind::BatchEnded) {
+        change.at = Time::default();
+    }
+    changes
+}
+
+/// Every item is there, and has a result if it has ended, and only one; the sums are those of the results; who has ended was
+/// told so.
+fn check_batches(store: &Store, told: &BTreeSet<Option<(BatchId, u32)>>, over: &BTreeSet<TurnId>) {
+    let jobs: BTreeSet<_> = store.jobs().expect("readable").iter().map(|job| job.turn_id).collect();
+    for batch in store.batches(None, usize::MAX).expect("readable") {
+        let results = store.results(&batch, 0, usize::MAX).expect("readable");
+        assert!(results.iter().map(|result| result.sequence).eq(1..=batch.tally.ended()), "there are gaps");
+        let mut ended: BTreeMap<_, _> =
+            results.iter().map(|result| (result.index, result.turn.as_ref().ok().copied())).collect();
+        assert_eq!(ended.len(), results.len(), "an item has one result");
+        let tally = results.iter().fold(BatchTally::default(), |tally, result| {
+            let tally = tally.and(result.state, &Usage::default(), None);
+            assert_eq!(tally, result.tally);
+            tally
+        });
+        assert_eq!(batch.tally, tally);
+        let disk = &store.inner.disk;
+        let mut items = 0;
+        for key in disk.keys_of(&super::keys::batch_items(batch.id.0)) {
+            let key = key.expect("readable");
+            let turn = disk.get(&key).expect("readable").expect("it is there");
+            let turn = Uuid::from_slice(&turn).ok().map(TurnId);
+            let result = ended.remove(&super::keys::result_sequence(&key));
+            items += 1;
+            match (turn, result) {
+                (Some(turn), None) => assert!(jobs.contains(&turn), "{turn} is to be run"),
+                (turn, Some(result)) => assert!(result == turn && turn.is_none_or(|turn| over.contains(&turn))),
+                (None, None) => panic!("what was refused has a result"),
+            }
+        }
+        assert!(ended.is_empty(), "a result is of an item");
+        assert_eq!(batch.items, items);
+        assert_eq!((batch.ended_at.is_some(), told.contains(&Some((batch.id, 0)))), (batch.is_over(), batch.is_over()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn after_a_crash_between_any_two_writes_all_is_whole() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -332,7 +432,8 @@ async fn after_a_crash_between_any_two_writes_all_is_whole() {
     let random = seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |time| time.as_nanos() as u64));
     println!("CAUSERIE_TEST_SEED={random}");
     let (versions, jobs, acknowledged) = (Vec::new(), Vec::new(), Vec::new());
-    let mut run = Run { store: open(dir.path()), random, clock: 1_700_000_000_000, versions, jobs, acknowledged };
+    let mut run =
+        Run { store: open(dir.path()), random, clock: 1_700_000_000_000, versions, jobs, batch: None, acknowledged };
     for _ in 0..60 {
         run.act().await;
     }
@@ -348,7 +449,7 @@ async fn after_a_crash_between_any_two_writes_all_is_whole() {
         let known = run.acknowledged.iter().take_while(|(writes, _)| *writes <= cut).last();
         let found = changes(&store);
         assert!(found.len() as u64 >= known.map_or(0, |(_, changes)| *changes), "what was acknowledged is lost");
-        assert_eq!(found, all[..found.len()], "what was numbered once has its number");
+        assert_eq!(timeless(&found), timeless(&all[..found.len()]), "what was numbered once has its number");
         check(&store, &found);
         drop(store);
         let store = open(dir.path());

@@ -49,8 +49,12 @@ pub(super) struct Disk {
     _lock: File,
     /// All writes in their order: what a crash leaves is the rows of some beginning of it.
     #[cfg(test)]
-    pub(super) writes: std::sync::Mutex<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    pub(super) writes: std::sync::Mutex<Vec<Write>>,
 }
+
+/// A key, and its value unless it was removed.
+#[cfg(test)]
+pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
 
 impl From<sled::Error> for Error {
     fn from(error: sled::Error) -> Error {

@@ -70,6 +70,11 @@ impl Store {
         Ok(row.map(|(head, row)| head.ended(&row)).transpose()?)
     }
 
+    /// Whether the end of a turn is stored, on disk or on its way there.
+    pub fn has_ended(&self, id: TurnId) -> Result<bool, Error> {
+        Ok(self.inner.place(id.0)?.is_some() || self.inner.disk.contains(keys::failed(id.0, 0))?)
+    }
+
     /// Turns that made no version, newest first, of a range of ids, at most so many; without their outputs.
     ///
     /// # Errors

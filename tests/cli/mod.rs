@@ -8,4 +8,5 @@ mod providers;
 mod serve;
 mod transfer;
 mod turns;
+mod watch;
 mod webhooks;

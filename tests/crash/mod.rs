@@ -5,6 +5,7 @@
 mod book;
 mod check;
 mod load;
+mod outlive;
 
 use std::{
     sync::{Arc, Mutex},

@@ -66,7 +66,7 @@ const TRAPS: [&str; 4] = [
 /// Two trees: a plain one, and one that forks after its first turn.
 async fn fill(server: &TestServer) -> serde_json::Value {
     let mut client = server.client().await;
-    let mut say = async |request| client.clone().start(request).await.expect("an answer").into_inner();
+    let say = async |request| client.clone().start(request).await.expect("an answer").into_inner();
     server.provider.reply(Reply::text("Bonjour !"));
     say(start("A first conversation about nothing in particular")).await;
     server.provider.reply(Reply::text(TRAPS[1]));

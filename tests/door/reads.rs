@@ -25,13 +25,13 @@ async fn conversations_versions_entries_and_turns() {
         let rows = answer.json()[list].as_array().cloned().unwrap_or_default();
         rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
     };
-    assert_eq!(ids(&listed, "conversations"), [second.conversation_id.clone(), root.clone()]);
+    assert_eq!(ids(&listed, "conversations"), [second.conversation_id.as_str(), root.as_str()]);
     let heads = get(&server, "/v1/conversations?heads_only=true&model=scripted-model", &[]).await;
-    assert_eq!(ids(&heads, "conversations"), [second.conversation_id.clone()]);
+    assert_eq!(ids(&heads, "conversations"), [second.conversation_id.as_str()]);
     let one = get(&server, "/v1/conversations?page_size=1", &[]).await;
     let token = one.json()["nextPageToken"].as_str().expect("a token").to_owned();
     let two = get(&server, &format!("/v1/conversations?page_size=1&page_token={token}"), &[]).await;
-    assert_eq!(ids(&two, "conversations"), [root.clone()]);
+    assert_eq!(ids(&two, "conversations"), [root.as_str()]);
 
     let version = get(&server, &format!("/v1/conversations/{}", second.conversation_id), &[]).await.json();
     assert_eq!((&version["parentId"], &version["head"]), (&json!(root), &json!(true)));

@@ -3,7 +3,7 @@
 use causerie::{
     grpc::{
         convert::{
-            entry,
+            change, entry,
             export::{self, Told},
             list, lookup, request,
         },
@@ -32,6 +32,7 @@ fn read_everything(bytes: &[u8]) {
     try_read(bytes, list::conversations);
     try_read(bytes, list::entries);
     try_read(bytes, list::versions);
+    try_read(bytes, change::watch);
     try_read(bytes, |message| lookup::get_turn(&message));
     try_read(bytes, |message| lookup::cancel_turn(&message));
     try_read(bytes, |message| lookup::get_conversation(&message));

@@ -14,7 +14,7 @@ pub(crate) use own::ROWS as OWN;
 pub(crate) const PROMPT: &str = "prompt-5f3a-for-the-model-only";
 
 /// Reasons whose making takes a file of its own, or a fault of the service.
-const ELSEWHERE: [(ErrorReason, &str); 7] = [
+const ELSEWHERE: [(ErrorReason, &str); 10] = [
     (ErrorReason::Unspecified, "never sent"),
     (ErrorReason::StoreFailed, "disk_full: takes a disk that is full"),
     (ErrorReason::TurnLost, "crash: takes a process that is killed"),
@@ -22,6 +22,9 @@ const ELSEWHERE: [(ErrorReason, &str); 7] = [
     (ErrorReason::Internal, "transport::panics: takes a handler that panics"),
     (ErrorReason::ToolFailed, "tools::rounds: only ever the error of a turn that is INCOMPLETE"),
     (ErrorReason::ResponseFormatMismatch, "tools::format: only ever the error of a turn that is INCOMPLETE"),
+    (ErrorReason::RevisionGone, "watch::retention: takes changes that are kept no more"),
+    (ErrorReason::BatchNotFound, "batch: its service has calls of its own"),
+    (ErrorReason::BatchClosed, "batch: its service has calls of its own"),
 ];
 
 #[test]

@@ -8,6 +8,7 @@ use std::{
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use causerie::proto::conversation_service_client::ConversationServiceClient;
@@ -104,6 +105,18 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Processor time that it took so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        // The name of the program, in parentheses, may have blanks.
+        let (_, after_name) = stat.rsplit_once(')').expect("a name");
+        let ticks = |field: usize| -> u64 {
+            after_name.split_whitespace().nth(field).and_then(|ticks| ticks.parse().ok()).expect("a number")
+        };
+        // Linux counts in hundredths of a second, wherever programs see it.
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
 
     /// Files and sockets that it has open.

@@ -190,7 +190,7 @@ async fn serve(socket: TcpStream, stage: Arc<Stage>) {
     let (reader, mut writer) = socket.into_split();
     let mut reader = BufReader::new(reader);
     while let Ok(Some(request)) = read_request(&mut reader).await {
-        let reply = stage.capture(&request);
+        let reply = stage.capture(&request).chosen(&request);
         let _answering = stage.answer();
         tokio::select! {
             biased;

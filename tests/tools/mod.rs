@@ -34,7 +34,7 @@ async fn server_with(settings: &[(&str, &str)]) -> TestServer {
 }
 
 /// A tool that asks `path` of a scripted server, with the arguments as its query.
-fn http_tool(name: &str, peer: &ScriptedProvider, path: &str) -> proto::HttpRequestTool {
+pub(crate) fn http_tool(name: &str, peer: &ScriptedProvider, path: &str) -> proto::HttpRequestTool {
     proto::HttpRequestTool {
         name: name.to_owned(),
         description: "Asks the test.".to_owned(),
@@ -44,7 +44,7 @@ fn http_tool(name: &str, peer: &ScriptedProvider, path: &str) -> proto::HttpRequ
     }
 }
 
-fn tool(request: proto::HttpRequestTool) -> proto::Tool {
+pub(crate) fn tool(request: proto::HttpRequestTool) -> proto::Tool {
     proto::Tool { kind: Some(proto::tool::Kind::HttpRequest(request)) }
 }
 
@@ -90,7 +90,7 @@ fn calls_of(turn: &proto::Turn) -> Vec<&proto::FunctionCall> {
 }
 
 /// The runs of tools among a turn's outputs.
-fn runs_of(turn: &proto::Turn) -> Vec<&proto::ToolExecution> {
+pub(crate) fn runs_of(turn: &proto::Turn) -> Vec<&proto::ToolExecution> {
     let runs = turn.outputs.iter().filter_map(|output| match &output.kind {
         Some(Kind::ToolExecution(run)) => Some(run),
         _ => None,

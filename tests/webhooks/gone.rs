@@ -137,7 +137,9 @@ async fn what_is_not_kept_is_not_told_and_that_is_said() {
     let last = begin(&mut client).await;
     let mut watch = proto::watch_service_client::WatchServiceClient::new(server.channel().await);
     pass(2 * MINUTE).await;
-    while watch.get_revisions(()).await.expect("an answer").into_inner().oldest < 3 {}
+    while watch.get_revisions(causerie::proto::GetRevisionsRequest {}).await.expect("an answer").into_inner().oldest < 3
+    {
+    }
     set_state(&mut webhooks, &made.id, State::Enabled).await;
     assert_eq!(turn_of(&receiver.next_request().await), last.id);
     let told = until(&mut webhooks, &made.id, |webhook| webhook.delivered_revision == 3).await;

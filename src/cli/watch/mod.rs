@@ -20,7 +20,8 @@ use super::{
     failure::Failure,
 };
 use crate::proto::{
-    ChangeFilter, ChangeKind, GetConversationRequest, WatchRequest, WatchResponse, watch_request::Start,
+    ChangeFilter, ChangeKind, GetConversationRequest, GetRevisionsRequest, WatchRequest, WatchResponse,
+    watch_request::Start,
 };
 
 pub(super) const AFTER_HELP: &str = "\
@@ -103,7 +104,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub async fn run(args: WatchArgs) -> Result<(), Failure> {
     let (mut client, conversations, agents) = args.server.connect_watch().await?;
     let until = match args.no_follow {
-        true => Some(client.get_revisions(quick(())).await?.into_inner().newest),
+        true => Some(client.get_revisions(quick(GetRevisionsRequest {})).await?.into_inner().newest),
         false => None,
     };
     let start = match (args.after_revision, args.from_oldest) {

@@ -257,11 +257,16 @@ impl Shared {
         Tree { root_id: job.root, labels: metadata.map(labels).unwrap_or_default() }
     }
 
-    /// How a background turn stands, which is not kept in memory for that; `None`: it has ended, or is none.
+    /// How a turn stands that is in flight; one that waits is not kept in memory for that. `None`: it has ended, or is none.
     pub(super) async fn waiting_turn(self: &Arc<Shared>, id: TurnId) -> Result<Option<Turn>, Failure> {
         self.background.arrived(id).await;
         if let Some(live) = self.registry.get(id) {
-            return Ok(Some(live.snapshot()));
+            if !self.store.has_ended(id).map_err(failures::store)? {
+                return Ok(Some(live.snapshot()));
+            }
+            // Watchers and webhooks may have told its end, which is on disk. Who asks then must not find it running.
+            let _ = live.log.finished().await;
+            return Ok(None);
         }
         if !self.background.contains(id) {
             return Ok(None);

@@ -130,7 +130,6 @@ impl Shared {
             let stopped = stopped.buffer_unordered(CANCELLED_AT_ONCE).for_each(|()| std::future::ready(()));
             // What is left then is cancelled when the server is back.
             let _ = shared.batching.ending.run_until_cancelled(stopped).await;
-            // One that was between two attempts is stopped with the next one.
             shared.background.pause_batch(id, false);
             shared.pump();
         };

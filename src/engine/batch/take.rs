@@ -135,7 +135,10 @@ impl Shared {
                 if let Some(background) = request.background.as_mut().filter(|background| background.priority == 0) {
                     background.priority = batch.options.priority;
                 }
-                self.job_of(self.ids.next(), *request, None, Some((batch.id, index))).await
+                match request.callback_url.as_deref().map_or(Ok(()), |url| self.check_callback(url)) {
+                    Ok(()) => self.job_of(self.ids.next(), *request, None, Some((batch.id, index))).await,
+                    Err(failure) => Err(failure),
+                }
             }
             Err(failure) => Err(failure),
         };

@@ -253,7 +253,9 @@ impl Watcher {
         if let Some(follow) = &mut self.follow {
             follow.admit(&self.shared, &self.filter).await?;
         }
-        let Some(last) = batch.last() else { return Ok(false) };
+        let Some(last) = batch.last() else {
+            return if self.last_read { Err(failures::shutting_down()) } else { Ok(false) };
+        };
         (self.read, self.at_oldest) = (last.revision, false);
         self.pending.extend(batch);
         Ok(true)

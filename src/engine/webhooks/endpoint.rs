@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Change, ChangeKind, Failure, Time,
+        Change, ChangeKind, Failure, Time, Turn,
         change::ChangeFilter,
         webhook::{Delivery, DeliveryId, DeliveryState, Payload, Progress, Webhook, WebhookState},
     },
@@ -362,11 +362,9 @@ impl<'a> Endpoint<'a> {
 async fn deliver(engine: Engine, webhook: Arc<Webhook>, item: Item) -> (Item, Outcome) {
     let options = &engine.shared.options.webhooks;
     let change = &item.change;
-    let of_a_turn = !matches!(change.kind, ChangeKind::VersionDeleted | ChangeKind::BatchEnded);
     let turn = match webhook.spec.payload {
-        // What was deleted meanwhile is not told.
-        Payload::Full if of_a_turn => engine.turn(change.turn_id).await.ok(),
-        Payload::Full | Payload::Thin => None,
+        Payload::Full => turn_of(&engine, change).await,
+        Payload::Thin => None,
     };
     let parcel = Parcel {
         id: DeliveryId { uuid: webhook.id.0, revision: change.revision },
@@ -377,4 +375,18 @@ async fn deliver(engine: Engine, webhook: Arc<Webhook>, item: Item) -> (Item, Ou
     };
     let outcome = send::attempt(engine.shared.tools.http.client(), options.timeout, parcel).await;
     (item, outcome)
+}
+
+/// The turn of a change as it is now; `None`: there is none, or it was deleted.
+async fn turn_of(engine: &Engine, change: &Change) -> Option<Turn> {
+    match change.kind {
+        // The store knows of its end a moment before those who run it do.
+        ChangeKind::TurnEnded | ChangeKind::VersionCreated => {
+            engine.shared.ended(change.turn_id).await.ok().flatten().map(|ended| ended.turn)
+        }
+        ChangeKind::TurnQueued | ChangeKind::TurnStarted | ChangeKind::TurnRequeued => {
+            engine.turn(change.turn_id).await.ok()
+        }
+        ChangeKind::VersionDeleted | ChangeKind::BatchEnded => None,
+    }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::{MutexGuard, oneshot};
 
 use super::{
-    super::{Engine, Revisions, WatchStart, failures, ids},
+    super::{Engine, Revisions, Shared, WatchStart, failures, ids},
     CallbackSecret, Running,
     send::{self, Outcome, Parcel},
 };
@@ -77,7 +77,7 @@ impl Engine {
     ///
     /// INVALID_REQUEST, REVISION_GONE, STORE_FAILED.
     pub async fn create_webhook(&self, spec: WebhookSpec, start: WatchStart) -> Result<Webhook, Failure> {
-        self.check_url("webhook.url", &spec.url)?;
+        self.shared.check_url("webhook.url", &spec.url)?;
         let mut spec = spec;
         if spec.secrets.is_empty() {
             spec.secrets.push(made_up()?);
@@ -122,7 +122,7 @@ impl Engine {
     /// INVALID_REQUEST, WEBHOOK_NOT_FOUND, STORE_FAILED.
     pub async fn update_webhook(&self, id: WebhookId, changes: WebhookChanges) -> Result<Webhook, Failure> {
         if let Some(url) = &changes.url {
-            self.check_url("webhook.url", url)?;
+            self.shared.check_url("webhook.url", url)?;
         }
         let mut running = self.shared.webhooks.running.lock().await;
         let webhook = self.webhook(id).await?;
@@ -347,14 +347,12 @@ impl Engine {
     pub fn expire_deliveries(&self, before: crate::domain::Time) -> Result<u64, store::Error> {
         self.shared.store.expire_deliveries(before)
     }
+}
 
-    /// Whether a turn's end can be told to this URL.
-    ///
-    /// # Errors
-    ///
-    /// INVALID_REQUEST, which says what is to be configured.
-    pub fn check_callback(&self, url: &str) -> Result<(), Failure> {
-        let missing = match &self.shared.options.webhooks.callback_secret {
+impl Shared {
+    /// Whether a turn's end can be told to this URL; INVALID_REQUEST says what is to be configured.
+    pub(in crate::engine) fn check_callback(&self, url: &str) -> Result<(), Failure> {
+        let missing = match &self.options.webhooks.callback_secret {
             Some(CallbackSecret::Value(_) | CallbackSecret::File(_)) => return self.check_url("callback_url", url),
             None => "set webhooks.callback_secret_env or webhooks.callback_secret_file".to_owned(),
             Some(CallbackSecret::Missing(name)) => {
@@ -370,7 +368,7 @@ impl Engine {
 
     fn check_url(&self, field: &'static str, url: &str) -> Result<(), Failure> {
         let refused = match url.parse() {
-            Ok(url) => self.shared.tools.http.client().refuses(&url).map(|error| error.to_string()),
+            Ok(url) => self.tools.http.client().refuses(&url).map(|error| error.to_string()),
             Err(_) => Some("it is no URL".to_owned()),
         };
         match refused {

@@ -41,16 +41,11 @@ impl Around for Front {
 /// `None`: a gRPC call. Over HTTP/1.1 there is none: a browser could send one, and what it may not do rests on the difference.
 fn kind(request: &Request<Body>, grpc_web: bool) -> Option<Kind> {
     let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    if grpc_web && (content_type.starts_with(b"application/grpc-web") || is_preflight(request)) {
+    if grpc_web && content_type.starts_with(b"application/grpc-web") {
         return Some(Kind::Web);
     }
     let is_grpc = request.version() == Version::HTTP_2 && content_type.starts_with(b"application/grpc");
     (!is_grpc).then_some(Kind::Plain)
-}
-
-/// CORS answers these for both kinds alike.
-fn is_preflight(request: &Request<Body>) -> bool {
-    request.method() == Method::OPTIONS
 }
 
 /// What pages of these origins may send and see. Nobody's cookies count: there are none.

@@ -101,8 +101,8 @@ impl Batches {
     pub(in crate::store) fn flushed(&self, epoch: u64) {
         self.lock().batches.retain(|_, entry| {
             let mut newest = None;
-            while let Some((_, batch)) = entry.ahead.pop_front_if(|(of, _)| *of <= epoch) {
-                newest = Some(batch);
+            while entry.ahead.front().is_some_and(|(of, _)| *of <= epoch) {
+                newest = entry.ahead.pop_front().map(|(_, batch)| batch);
             }
             let Some(batch) = newest else { return true };
             let ended = batch.ended_at.is_some();

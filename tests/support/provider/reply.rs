@@ -31,6 +31,8 @@ enum Body {
     Events(Vec<Vec<u8>>),
     /// The connection is closed without an answer.
     Nothing,
+    /// Each request gets the reply that this makes of it.
+    Of(fn(&Captured) -> Reply),
 }
 
 /// Decides when a reply goes on: its headers and then each chunk wait for one step.
@@ -85,6 +87,19 @@ impl Reply {
     /// Closes the connection without an answer.
     pub(crate) fn hang_up() -> Self {
         Self::new(0, "", Body::Nothing)
+    }
+
+    /// A reply that depends on the request. What is said of it besides does not count.
+    pub(crate) fn of(choose: fn(&Captured) -> Reply) -> Self {
+        Self::new(0, "", Body::Of(choose))
+    }
+
+    /// The reply to this request.
+    pub(super) fn chosen(self, request: &Captured) -> Self {
+        match self.body {
+            Body::Of(choose) => choose(request).chosen(request),
+            _ => self,
+        }
     }
 
     fn new(status: u16, content_type: &str, body: Body) -> Self {
@@ -177,7 +192,7 @@ impl Body {
     fn chunks(&self, request: &Captured) -> Option<(Option<&'static str>, Vec<Vec<u8>>)> {
         let model = &request.json["model"];
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Of(_) => None,
             Self::Plain(text) => Some((None, vec![text.clone().into_bytes()])),
             Self::Events(chunks) => Some((None, chunks.clone())),
             Self::Text(text) if request.json["stream"] == true => {
