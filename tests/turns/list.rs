@@ -155,7 +155,7 @@ async fn turns_that_leave_no_trace_are_not_listed() {
     let aside = reader.started().await;
     let (_kept_alive, running) = silent_turn(&server, &client).await;
 
-    assert_eq!(ids(&mut client, Filter::default()).await, [running.clone()]);
+    assert_eq!(ids(&mut client, Filter::default()).await, std::slice::from_ref(&running));
     assert_eq!(get(&mut client, &aside).await.expect("it is in flight").id, aside);
     cancel(&mut client, &aside).await;
     cancel(&mut client, &running).await;
