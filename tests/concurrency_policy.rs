@@ -117,7 +117,7 @@ async fn callers_that_come_at_the_same_time_make_no_siblings() {
     server.provider.on_every(Reply::text("ok"));
     let calls =
         (0..20).map(|number| accepted_append(&client, with(ConcurrencyPolicy::Enqueue, &base, &format!("{number}"))));
-    let turns = futures_util::future::join_all(calls.map(|call| async { call.await })).await;
+    let turns = futures_util::future::join_all(calls).await;
     cancel(&client, &first_id).await;
     first.rest().await;
     let mut parents = std::collections::HashSet::new();

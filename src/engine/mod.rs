@@ -370,6 +370,8 @@ impl Engine {
     ) -> Result<Submitted, Failure> {
         let leaves = request.leaves_at_once() && !caller.streaming;
         let turn = self.shared.accept(id, request, conflict.with).await?;
+        // It is there: nobody has to wait for that any more.
+        drop(conflict);
         if leaves {
             return Ok(Submitted::Queued(Box::new(turn)));
         }

@@ -155,6 +155,10 @@ impl Inner {
     /// The same for a turn of a batch, unless the batch takes it no more, or has it.
     pub(super) fn add_job_of_batch(&self, job: &Job) -> Result<Taken, Error> {
         let Some((batch, index)) = job.batch else { return self.add_job(job).map(|()| Taken::New) };
+        match self.may_take(batch, index)? {
+            Taken::New => {}
+            refused @ (Taken::Known | Taken::Closed) => return Ok(refused),
+        }
         let (request, head) = job::encode_request(job);
         self.insert_row(Row::Job(job.turn_id.0), &request)?;
         let change = self.job_change(job, ChangeKind::TurnQueued, job.created_at)?;
@@ -165,7 +169,7 @@ impl Inner {
             Ok(taken == Taken::New)
         };
         let accept = || self.take_item((batch, index), job.turn_id, || self.disk.insert(key, &row));
-        if !self.log.write_if(&self.disk, change, may_take, accept)? {
+        if !self.log.write_if(&self.disk, change, may_take, accept)? && !self.disk.contains(key)? {
             self.erase_job(job.turn_id.0)?;
         }
         Ok(taken)

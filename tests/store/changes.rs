@@ -34,6 +34,7 @@ impl Book {
 
     pub(super) fn check(&mut self, store: &Store, rng: &mut Rng) {
         assert_eq!(store.oldest_revision(), self.kept_from as u64 + 1);
+        self.await_durable(store);
         let changes = read_all(store, self.kept_from as u64, 1 + rng.below(50));
         let again = self.seen.len() - self.kept_from;
         assert_eq!(self.seen[self.kept_from..], changes[..again], "what was read once stays as it was");
@@ -44,6 +45,15 @@ impl Book {
         self.told.sort_by_key(by_turn);
         assert_eq!(seen, self.told);
         check_order(&self.seen);
+    }
+
+    /// How far a job has come is on disk soon, and nobody waits for it: the flusher's thread is.
+    fn await_durable(&self, store: &Store) {
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while *store.revision().borrow() < self.told.len() as u64 {
+            assert!(std::time::Instant::now() < patience, "changes do not become durable");
+            std::thread::yield_now();
+        }
     }
 
     /// Removes some; all must have been read.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use causerie::proto::{self, turn::State};
+use causerie::proto::{self, batch_result, batch_service_client::BatchServiceClient, run_batch_request, turn::State};
 use tonic::Code;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{
     completion::stream_of,
-    events::{run, watch},
+    events::{run, soon, watch},
     random::{Dice, rounds},
     refusal::{fields, told},
     server::{Client, TestServer, start},
@@ -155,10 +155,64 @@ async fn turns_that_leave_no_trace_are_not_listed() {
     let aside = reader.started().await;
     let (_kept_alive, running) = silent_turn(&server, &client).await;
 
-    assert_eq!(ids(&mut client, Filter::default()).await, [running.clone()]);
+    assert_eq!(ids(&mut client, Filter::default()).await, std::slice::from_ref(&running));
     assert_eq!(get(&mut client, &aside).await.expect("it is in flight").id, aside);
     cancel(&mut client, &aside).await;
     cancel(&mut client, &running).await;
+    server.stop().await;
+}
+
+/// Of a batch those that wait or run; the others are told by the batch itself.
+#[tokio::test]
+async fn the_turns_of_a_batch_are_listed_until_they_have_ended() {
+    let server = TestServer::with(&[("events.heartbeat", "1s")]).await;
+    let mut client = server.client().await;
+    let options = run_batch_request::Kind::Options(proto::BatchOptions::default());
+    let items = (0..3).map(|index| {
+        let start = proto::StartRequest { background: false, ..for_tomorrow("of a batch") };
+        let request = Some(proto::batch_item::Request::Start(start));
+        run_batch_request::Kind::Item(proto::BatchItem { index, request })
+    });
+    let sent =
+        [options].into_iter().chain(items).map(|kind| proto::RunBatchRequest { kind: Some(kind), after_sequence: 0 });
+    let mut batches = BatchServiceClient::new(server.channel().await);
+    let answers = batches.run_batch(tokio_stream::iter(sent.collect::<Vec<_>>())).await.expect("a stream");
+    let mut answers = answers.into_inner();
+    let batch = soon(async {
+        loop {
+            let answer = answers.message().await.expect("no error").expect("it has not ended");
+            match answer.kind {
+                Some(batch_result::Kind::Batch(batch)) if batch.item_count == 3 => return batch,
+                _ => {}
+            }
+        }
+    })
+    .await;
+    let other = queue(&mut client, for_tomorrow("of none")).await;
+    let of_batch = |states: &[State]| Filter {
+        batch_id: batch.id.clone(),
+        states: states.iter().map(|state| (*state).into()).collect(),
+        page_size: 2,
+        ..Filter::default()
+    };
+
+    let waiting = list(&mut client, of_batch(&[])).await;
+
+    let mut places: Vec<i32> =
+        waiting.iter().map(|turn| turn.background.as_ref().expect("it waits").batch_index).collect();
+    places.sort_unstable();
+    assert_eq!(places, [0, 1, 2]);
+    assert!(waiting.iter().all(|turn| turn.background.as_ref().is_some_and(|place| place.batch_id == batch.id)));
+    assert!(ids(&mut client, of_batch(&[State::Running])).await.is_empty());
+    cancel(&mut client, &waiting[1].id).await;
+    assert_eq!(ids(&mut client, of_batch(&[])).await, [waiting[0].id.clone(), waiting[2].id.clone()]);
+    assert_eq!(ids(&mut client, Filter::default()).await.len(), 4);
+    cancel(&mut client, &other).await;
+    let request = proto::CancelBatchRequest { batch_id: batch.id.clone() };
+    batches.cancel_batch(request).await.expect("it is cancelled");
+    // The call ends when the last item has.
+    soon(async { while answers.message().await.expect("no error").is_some() {} }).await;
+    assert!(ids(&mut client, of_batch(&[])).await.is_empty());
     server.stop().await;
 }
 

@@ -186,6 +186,34 @@ async fn events_of_other_turns_are_left_out() {
     server.stop().await;
 }
 
+/// A background turn is seen from its acceptance on, over all its attempts.
+#[tokio::test]
+async fn a_background_turn_is_followed_over_its_attempts() {
+    let server = TestServer::with(&[("background.backoff_base", "1ms"), ("background.backoff_max", "1ms")]).await;
+    let mut client = server.client().await;
+    server.provider.reply(Reply::json(503, &json!({"message": "later"})));
+    let mut reply = Reply::text("one two three");
+    let gate = reply.gate();
+    server.provider.reply(reply);
+    let mut following = watch(&watcher(&server).await, with_events(now())).await;
+    let background_options = Some(proto::BackgroundOptions { max_attempts: 2, ..Default::default() });
+    let request = proto::StartRequest { background: true, background_options, ..start("Hello") };
+    let turn_id = client.start(request).await.expect("a turn").into_inner().id;
+    (0..3).for_each(|_| gate.step());
+    following.until_said(&turn_id, "one ").await;
+    gate.open();
+    following.end_of(&turn_id).await;
+
+    let types = ["turn.queued", "turn.started", "turn.requeued", "turn.started", "turn.completed"];
+    assert_eq!(following.types(), types);
+    let attempts: Vec<i32> = following.changes.iter().map(|change| change.attempt).collect();
+    assert_eq!(attempts, [0, 1, 1, 2, 2]);
+    let own = events_of(&client, resume(&turn_id, 0)).await;
+    assert_eq!(merged(&following.events), merged(&own.events));
+    assert_eq!(names(&following.events)[0], "turn_queued");
+    server.stop().await;
+}
+
 /// After a lost connection events of turns whose end was not seen come again, and no others.
 #[tokio::test]
 async fn whoever_comes_back_gets_the_open_turns_again() {

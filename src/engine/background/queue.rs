@@ -252,7 +252,14 @@ impl Queue {
                 self.stop_running(id);
                 self.slots.remove(&id)
             }
-            Some(Place::Leaving) => self.slots.remove(&id),
+            Some(Place::Leaving) => {
+                let gone = self.slots.remove(&id);
+                // It may have been the one for which there was room.
+                if let Some(slot) = &gone {
+                    self.unblock(slot.turn.root);
+                }
+                gone
+            }
             Some(Place::Ready | Place::Blocked | Place::Later(_) | Place::Behind(_)) | None => None,
         };
         if let Some(base) = gone.and_then(|slot| slot.turn.base) {
@@ -390,8 +397,11 @@ impl Queue {
         if let Some(batch) = turn.line.batch {
             release(&mut self.by_batch, &batch);
         }
-        let root = turn.root;
-        // There is room for one of the tree.
+        self.unblock(turn.root);
+    }
+
+    /// There is room for one of a tree.
+    fn unblock(&mut self, root: ConversationId) {
         if let Some(next) = self.blocked.get(&root).and_then(|turns| turns.first().copied()) {
             remove_from(&mut self.blocked, &root, &next);
             self.line_up(next.1, None, Time { unix_us: 0 });

@@ -188,7 +188,8 @@ fn readers(known: &Mutex<Known>, logs: &BTreeMap<String, Vec<proto::Event>>) -> 
         let mut seen = merged(&seen);
         if log.last().map_or(0, |event| event.sequence) != last {
             // The beginning ends within merged deltas.
-            (log.pop(), seen.pop());
+            log.pop();
+            seen.pop();
         }
         assert_eq!(seen, log, "{id}");
     }
