@@ -321,6 +321,7 @@ fn door(config: &Config) -> grpc::door::Options {
 fn transport(config: &Config) -> grpc::serve::Options {
     grpc::serve::Options {
         connections_max: u32::try_from(config.limits.max_connections).unwrap_or(u32::MAX),
+        calls_in_flight_max: config.limits.max_calls,
         streams_per_connection_max: config.limits.max_streams_per_connection,
         drain_timeout: config.shutdown.grace,
         ..grpc::serve::Options::default()

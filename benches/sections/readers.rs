@@ -17,6 +17,9 @@ use crate::{
 
 const SECTION: &str = "readers";
 
+/// Besides the readers there is their caller.
+const SETTINGS: [(&str, &str); 1] = [("CAUSERIE_LIMITS_MAX_CALLS", "20000")];
+
 /// What one turn gave.
 #[derive(Debug, Default)]
 struct Sample {
@@ -49,7 +52,8 @@ async fn measure(bench: &Bench, readers: usize) -> Result<Sample> {
     let provider = Helper::start(roles::PACED, &[])?;
     let store = bench.scratch("readers")?;
     let address = format!("http://{}", provider.address());
-    let setup = Setup { binary: bench.server.clone(), store, sync: true, provider: address, settings: Vec::new() };
+    let settings = SETTINGS.to_vec();
+    let setup = Setup { binary: bench.server.clone(), store, sync: true, provider: address, settings };
     let service = Service::start(&setup).await?;
     let mut client = grpc::clients(service.uri(), 1).await?.remove(0);
     let question = text::words(2, text::QUESTION_BYTES);

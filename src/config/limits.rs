@@ -7,6 +7,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// How many calls may run at once on one connection.
     pub max_streams_per_connection: u32,
+    /// How many calls may run at once on all connections together.
+    pub max_calls: u32,
     /// The largest message in either direction.
     pub message_bytes: usize,
 }
@@ -25,6 +27,12 @@ impl Limits {
                 Rule::count(1..=100_000),
                 "1000",
                 "How many calls may run at once on one connection.",
+            ),
+            max_calls: from.get(
+                "limits.max_calls",
+                Rule::count(1..=1_000_000),
+                "10000",
+                "How many calls may run at once on all connections together, readers of turns and watchers included.",
             ),
             message_bytes: from.get(
                 "limits.message_mib",
