@@ -67,6 +67,13 @@ impl Call {
         in_time(items.send(message)).await.expect("the call lives");
     }
 
+    /// Sends to a call that may have ended by now.
+    pub(super) async fn send_late(&self, message: RunBatchRequest) {
+        let items = self.items.as_ref().expect("not all were sent");
+        // Whether it has is a matter of microseconds; what comes of the batch is not.
+        let _ = in_time(items.send(message)).await;
+    }
+
     /// Sends prompts from a task of its own, for they may be more than anybody takes at once, and then says that it was all.
     pub(super) fn send_all(&mut self, indexes: Range<i32>) {
         let items = self.items.take().expect("not all were sent");

@@ -24,7 +24,7 @@ async fn those_that_wait_are_cancelled_those_that_run_are_stopped_and_none_is_ta
     let request = CancelBatchRequest { batch_id: id.clone() };
     let cancelled = in_time(other.cancel_batch(request.clone())).await.expect("it is cancelled").into_inner();
     assert_eq!(cancelled.state(), State::Cancelled);
-    call.send(prompt(30)).await;
+    call.send_late(prompt(30)).await;
     call.close();
     let results = call.rest().await;
 
